@@ -1,0 +1,80 @@
+# Few verbs, one or two lines each; anything longer is a script in scripts/ with a test.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := $(BIN)/python -m
+UNIT := tests/unit
+INTEGRATION := tests/integration
+
+.PHONY: help setup dev run test test-all test-unit test-integration test-fast test-coverage test-handler lint lint-fix \
+	format format-check types layers check quality-check bench build lock clean dev-dashboard
+
+help:  ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')"
+
+setup: .setup-stamp  ## Create .venv with everything, and build the dashboard
+.setup-stamp: pyproject.toml requirements.lock scripts/setup.sh $(shell git ls-files src/dashboard 2>/dev/null)
+	PYTHON=$(PYTHON) scripts/setup.sh
+	@touch $@
+
+dev: setup  ## The same as setup
+
+run: setup  ## Train 8 classifiers side by side on a local RunPod (the main job)
+	$(BIN)/flashtrial run examples/digits_sweep.py
+
+test: setup  ## All tests that need nothing heavy
+	$(RUN) pytest -m "not browser and not slow"
+
+test-all: setup  ## Those, and the browser and the slow ones
+	$(RUN) pytest
+
+test-unit: setup  ## No process, no socket; seconds
+	$(RUN) pytest $(UNIT)
+
+test-integration: setup  ## Real children, sockets, SDKs
+	$(RUN) pytest $(INTEGRATION) -m "not browser and not slow"
+
+test-fast: setup  ## Unit tests on all cores, stop at the first failure
+	$(RUN) pytest $(UNIT) -n auto -x
+
+test-coverage: setup  ## Coverage as HTML and XML, with the floor of pyproject.toml
+	$(RUN) pytest -m "not browser and not slow" --cov --cov-report=html --cov-report=xml --cov-report=term:skip-covered
+
+test-handler: setup  ## Run src/tests/test_*.json through the handler and compare the answers
+	$(BIN)/python scripts/test_handler.py src/tests
+
+lint: setup  ## Ruff's rules
+	$(BIN)/ruff check .
+
+lint-fix: setup  ## Ruff's rules, mending what can be mended
+	$(BIN)/ruff check --fix .
+
+format: setup  ## Format the code
+	$(BIN)/ruff format .
+
+format-check: setup  ## Is the code formatted?
+	$(BIN)/ruff format --check .
+
+types: setup  ## mypy, strict
+	$(BIN)/mypy
+
+layers: setup  ## Which package may import which
+	$(BIN)/lint-imports
+
+check: lint format-check types layers  ## Every gate but the tests
+quality-check: check
+
+bench: setup  ## Measure against floors and peers; writes bench/RESULTS.md
+	$(BIN)/python bench/run.py
+
+build: setup  ## Build the wheel, the dashboard in it
+	scripts/uv.sh build --wheel
+
+lock:  ## Renew requirements.lock
+	scripts/lock.sh
+
+dev-dashboard: setup  ## The dashboard with hot reload, against a running instance
+	cd src/dashboard && npm run dev
+
+clean:  ## Remove what setup and the tests made
+	rm -rf .venv .uv .setup-stamp dist build htmlcov coverage.xml src/dashboard/node_modules src/flashtrial/server/static

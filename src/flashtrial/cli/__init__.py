@@ -1,0 +1,1 @@
+"""The `flashtrial` command; composes the one-port app."""

@@ -1,0 +1,53 @@
+"""The only reader of the process environment.
+
+Everything else asks here, so that what flashtrial depends on can be listed by reading one file, and so that a test
+can hand in a mapping. Writers of a child's environment start from `snapshot` and take secrets out by `without_secrets`.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+HOME = "FLASHTRIAL_HOME"
+URL = "FLASHTRIAL_URL"
+TOKEN = "FLASHTRIAL_TOKEN"  # noqa: S105 - the name of a variable, not a secret
+PROJECT = "FLASHTRIAL_PROJECT"
+OUTBOX = "FLASHTRIAL_OUTBOX"
+WORKER_ID = "FLASHTRIAL_WORKER_ID"
+CONCURRENCY = "FLASHTRIAL_CONCURRENCY"
+LOG_LEVEL = "LOG_LEVEL"
+
+DEFAULT_PORT = 8787
+
+_SECRETS = frozenset(
+    {TOKEN, "RUNPOD_API_KEY", "RUNPOD_AI_API_KEY", "PLUTO_API_KEY", "PLUTO_API_TOKEN", "MLOP_API_TOKEN"}
+)
+# Addresses of the platform's job protocol: with them user code could take and answer jobs of its endpoint.
+_PLATFORM = ("RUNPOD_WEBHOOK_",)
+
+
+def get(name: str, default: str = "") -> str:
+    """The variable's value, or `default` when it is unset or empty."""
+    return os.environ.get(name) or default
+
+
+def snapshot() -> dict[str, str]:
+    """A copy of the whole environment, the caller's to change."""
+    return dict(os.environ)
+
+
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` less the credentials and job addresses that user code has no use for."""
+    return {
+        name: value for name, value in environment.items() if name not in _SECRETS and not name.startswith(_PLATFORM)
+    }
+
+
+def home() -> Path:
+    """Where this user's state lives: ``$FLASHTRIAL_HOME``, else ``~/.flashtrial``. Not created here."""
+    return Path(get(HOME, "~/.flashtrial")).expanduser().absolute()
+
+
+def outbox_dir() -> Path:
+    """Where journals of unsent records are written: ``$FLASHTRIAL_OUTBOX``, else ``outbox`` in `home`."""
+    return Path(get(OUTBOX) or home() / "outbox").expanduser().absolute()

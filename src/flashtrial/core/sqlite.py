@@ -1,0 +1,69 @@
+"""SQLite opened the one way this project opens it, with numbered migrations.
+
+WAL, so that readers never wait for the writer; `BEGIN IMMEDIATE` transactions, so that two writers queue at the start
+instead of failing in the middle; foreign keys on. Each connection belongs to one thread.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from flashtrial.core.errors import FlashtrialError
+
+BUSY_TIMEOUT_S = 10.0
+
+
+class DatabaseFromTheFuture(FlashtrialError):
+    """Raised when a database was written by a newer flashtrial; upgrade flashtrial to open it."""
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection in WAL mode that waits up to 10 s for a lock; transactions are explicit (see `transaction`)."""
+    mode = "ro" if read_only else "rwc"
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
+    )
+    connection.execute("PRAGMA foreign_keys = ON")
+    if not read_only:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Commit what the block did, or nothing of it when it raises."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def migrate(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
+    """Bring the schema from ``PRAGMA user_version`` to ``len(migrations)``, each step in a transaction of its own.
+
+    `migrations[n]` is a script that leads from version n to n + 1. Never edit one that was released: append.
+    Raises `DatabaseFromTheFuture` when the file is newer than this code.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(migrations):
+        raise DatabaseFromTheFuture(
+            f"the database has schema {version}, this flashtrial knows {len(migrations)}: upgrade flashtrial"
+        )
+    for number in range(version, len(migrations)):
+        _apply(connection, number, migrations[number])
+
+
+def _apply(connection: sqlite3.Connection, number: int, script: str) -> None:
+    with transaction(connection):
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version != number:  # another process was quicker while we waited for the lock
+            return
+        for statement in script.split(";\n"):
+            if statement.strip():
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {number + 1}")

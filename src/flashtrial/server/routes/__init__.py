@@ -1,0 +1,1 @@
+"""HTTP routes, thin: parse, ask the repository or the views, answer."""

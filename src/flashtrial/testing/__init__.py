@@ -1,0 +1,1 @@
+"""Fakes and contract suites that users of flashtrial may use in their own tests."""
