@@ -1,0 +1,67 @@
+"""The ground every test stands on: a home of its own, a clean environment, and nothing left behind."""
+
+import os
+from collections.abc import Iterator
+from multiprocessing import resource_tracker
+from pathlib import Path
+
+import pytest
+
+from testkit.leaks import holdings
+from testkit.waiting import wait_until
+
+_HERE = Path(__file__).parent
+_KINDS = ("unit", "integration")
+_FOREIGN = ("RUNPOD_", "FLASHTRIAL_", "PLUTO_", "MLOP_")
+_KEPT = frozenset({"FLASHTRIAL_REQUIRE_BROWSER"})  # speaks to the tests themselves
+_LEAK_GRACE_S = 5.0
+
+
+def pytest_sessionstart() -> None:
+    """Start the standard library's tracker of shared memory, which lives as long as this process: no test's leak."""
+    resource_tracker.ensure_running()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test `unit` or `integration` by its folder, unless it says so itself."""
+    for item in items:
+        kind = item.path.relative_to(_HERE).parts[0] if item.path.is_relative_to(_HERE) else ""
+        if kind in _KINDS and not any(item.get_closest_marker(name) for name in _KINDS):
+            item.add_marker(kind)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Take away what the developer's shell says of our variables; one uv cache for the whole run.
+
+    The home set here is for fixtures that live longer than a test; tests get their own from `flashtrial_home`.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(_FOREIGN) and name not in _KEPT]:
+            patch.delenv(name)
+        patch.setenv("FLASHTRIAL_HOME", str(tmp_path_factory.mktemp("session-home")))
+        if "UV_CACHE_DIR" not in os.environ:
+            patch.setenv("UV_CACHE_DIR", str(tmp_path_factory.mktemp("uv-cache")))
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_leaks(clean_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fail the module when, some seconds after its last test, something that it started is still there."""
+    scratch = tmp_path_factory.getbasetemp()
+    before = holdings(scratch)
+    yield
+    try:
+        wait_until(lambda: not holdings(scratch).beyond(before), _LEAK_GRACE_S)
+    except AssertionError:
+        leaked = holdings(scratch).beyond(before)
+        if leaked:
+            pytest.fail("this module left behind:\n  " + "\n  ".join(leaked), pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def flashtrial_home(clean_environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """This test's own FLASHTRIAL_HOME, not yet created."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("FLASHTRIAL_HOME", str(home))
+    return home
