@@ -1,0 +1,75 @@
+"""What a person who asks for help is asked first: versions, places, and what is missing."""
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import flashtrial
+from flashtrial.cli import instance
+from flashtrial.core import env
+
+_COMPANIONS = ("runpod", "runpod-flash", "fastapi", "uvicorn", "uv")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at; `ok` is false where something the product needs is not as it should be."""
+
+    name: str
+    value: str
+    ok: bool = True
+
+
+def examine(home: Path) -> list[Finding]:
+    """Everything worth knowing about this installation; changes nothing and needs no running instance."""
+    return [
+        Finding("flashtrial", flashtrial.__version__),
+        Finding("python", f"{platform.python_version()} at {sys.executable}"),
+        Finding("platform", platform.platform()),
+        *(_companion(name) for name in _COMPANIONS),
+        _uv(),
+        _home(home),
+        _instance(home),
+        _pending(env.outbox_dir()),
+    ]
+
+
+def _companion(name: str) -> Finding:
+    try:
+        return Finding(name, importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, "not installed: pip install 'flashtrial[worker,server]'", ok=False)
+
+
+def _uv() -> Finding:
+    found = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH')}")
+    return Finding("uv command", found or "not found: workers cannot install dependencies", ok=found is not None)
+
+
+def _home(home: Path) -> Finding:
+    nearest = next(place for place in (home, *home.parents) if place.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        return Finding("home", f"{home} cannot be written: set FLASHTRIAL_HOME to a directory of yours", ok=False)
+    return Finding("home", f"{home}{'' if home.exists() else ' (not made yet)'}")
+
+
+def _instance(home: Path) -> Finding:
+    running = instance.find(home)
+    if running is None:
+        return Finding("instance", "none runs")
+    if not running.answers():
+        return Finding("instance", f"pid {running.pid} does not answer at {running.url}", ok=False)
+    return Finding("instance", f"{running.url} (pid {running.pid}, {running.version})")
+
+
+def _pending(outbox: Path) -> Finding:
+    sizes_bytes = []
+    for journal in outbox.glob("*.journal"):
+        with contextlib.suppress(FileNotFoundError):  # the sync process removes what is sent
+            sizes_bytes.append(journal.stat().st_size)
+    return Finding("outbox", f"{len(sizes_bytes)} journals, {sum(sizes_bytes)} bytes, in {outbox}")

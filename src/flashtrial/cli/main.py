@@ -1,0 +1,195 @@
+"""The command line: reads arguments, calls the module of the noun, prints what it gives back.
+
+Modules are imported inside the commands, so that ``flashtrial --help`` stays quick. A `FlashtrialError` becomes one
+line and exit code 1; a traceback is always our bug.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from flashtrial.core import env
+from flashtrial.core.errors import FlashtrialError
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
+
+
+class _OneLineErrors(TyperGroup):
+    """The edge at which errors become words."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FlashtrialError as error:
+            typer.echo(f"flashtrial: {error}", err=True)
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    name="flashtrial",
+    cls=_OneLineErrors,
+    help="Train and compare models on GPUs you do not own, and lose no metric.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import flashtrial
+
+        typer.echo(f"flashtrial {flashtrial.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Train and compare models on GPUs you do not own, and lose no metric."""
+
+
+@app.command()
+def up(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port; the next free one when it is taken.")
+    ] = env.DEFAULT_PORT,
+    workers: Annotated[int, typer.Option(min=1, help="Most worker processes of the local RunPod.")] = 4,
+    runpod: Annotated[bool, typer.Option("--runpod/--no-runpod", help="Serve a local RunPod too.")] = True,
+    detach: Annotated[bool, typer.Option("--detach", help="Run in the background.")] = False,
+) -> None:
+    """Serve the dashboard, the tracking server and a local RunPod on one port."""
+    from flashtrial.cli import up as up_
+
+    options = up_.UpOptions(host, port, workers, runpod)
+    if detach:
+        up_.ensure(env.home(), options, typer.echo)
+    else:
+        up_.serve(env.home(), options, typer.echo)
+
+
+@app.command()
+def down() -> None:
+    """Stop the instance that runs in the background."""
+    from flashtrial.cli import down as down_
+
+    typer.echo(down_.stop(env.home()))
+
+
+@app.command()
+def status() -> None:
+    """Say whether an instance runs, and where; exit code 1 when none does."""
+    from flashtrial.cli import instance
+
+    running = instance.require(env.home())
+    state = "up" if running.answers("/readyz") else "does not answer"
+    typer.echo(f"{running.url}  {state}  pid {running.pid}  flashtrial {running.version}  home {env.home()}")
+    if state != "up":
+        raise typer.Exit(1)
+
+
+@app.command("env")
+def env_(
+    cloud: Annotated[bool, typer.Option("--cloud", help="What RunPod's own cloud needs instead.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Print the variables that point unmodified SDKs at the instance: eval "$(flashtrial env)"."""
+    from flashtrial.cli import environment, instance
+
+    variables: dict[str, str | None] = environment.cloud()
+    if not cloud:
+        home = env.home()
+        variables = dict(environment.local(instance.require(home).url, environment.read_key(home)))
+    typer.echo(json.dumps(variables, indent=2) if as_json else environment.as_shell(variables))
+    if cloud and not as_json:
+        typer.echo(environment.CLOUD_NOTES)
+
+
+@app.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
+def run(
+    script: Annotated[Path, typer.Argument(help="The Python script.", show_default=False)],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[ARGS]...", help="Its arguments, options included.")
+    ] = None,
+) -> None:
+    """Run a script against the local instance, which is started when none runs; exits with the script's code."""
+    from flashtrial.cli import run as run_
+
+    raise typer.Exit(run_.run(env.home(), script, arguments or [], typer.echo))
+
+
+@app.command()
+def worker() -> None:
+    """Be a RunPod worker: what a worker container starts."""
+    from flashtrial.worker.entrypoint import main
+
+    main()
+
+
+@app.command()
+def ping(as_json: Json = False) -> None:
+    """Ask each part of the instance whether it is up; exit code 1 when one is not."""
+    from flashtrial.cli import ping as ping_
+
+    parts = ping_.ping(env.home())
+    if as_json:
+        typer.echo(json.dumps(ping_.as_json(parts), indent=2))
+    else:
+        for name, part in parts.items():
+            typer.echo(f"{name:<12}  {'up' if part.up else 'DOWN'}  {part.url}  {part.detail}".rstrip())
+    if not all(part.up for part in parts.values()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def runs(as_json: Json = False) -> None:
+    """List the runs in this home, read from disk."""
+    from flashtrial.cli import runs as runs_
+
+    runs_.show(env.home(), as_json=as_json, echo=typer.echo)
+
+
+@app.command()
+def verify(run_id: Annotated[str, typer.Argument(metavar="RUN")], as_json: Json = False) -> None:
+    """Prove by sequence numbers which records of a run arrived; exit code 1 when some are missing or doubled."""
+    from flashtrial.cli import verify as verify_
+
+    audit = verify_.audit(env.home(), run_id)
+    if as_json:
+        typer.echo(json.dumps(audit.as_json()))
+    else:
+        typer.echo("  ".join(f"{name} {count}" for name, count in audit.as_json().items()))
+    if not audit.is_clean:
+        raise typer.Exit(1)
+
+
+@app.command()
+def sync() -> None:
+    """Send what the outbox holds, in the foreground, and end when nothing is left."""
+    from flashtrial.cli import sync as sync_
+
+    typer.echo(sync_.drain(env.home()))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Show what matters when something does not work; exit code 1 when a part is missing."""
+    from dataclasses import asdict
+
+    from flashtrial.cli import doctor as doctor_
+
+    findings = doctor_.examine(env.home())
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            typer.echo(f"{'ok ' if finding.ok else '!! '} {finding.name:<13} {finding.value}")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)

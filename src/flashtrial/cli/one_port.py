@@ -1,0 +1,100 @@
+"""The one app behind the one port: tracking server, dashboard and local RunPod, and the socket they share.
+
+The socket is bound before anything else, so that the address is known to the parts that must tell it to others, and
+nobody can take it in between.
+"""
+
+import errno
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import uvicorn
+
+from flashtrial.core import env
+from flashtrial.core.errors import FlashtrialError
+
+PORTS_TRIED = 50
+GRACE_S = 5
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}  # noqa: S104 - compared with, not bound
+
+
+class NoFreePort(FlashtrialError):
+    """Raised when neither the wanted port nor any of those after it can be had."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A bound socket, owned by whoever serves on it, and how this machine's clients reach it."""
+
+    socket: socket.socket
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        host = _WILDCARDS.get(self.host, f"[{self.host}]" if ":" in self.host else self.host)
+        return f"http://{host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        return is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a socket bound to `host`."""
+    return host in _LOOPBACK or host.startswith("127.")
+
+
+def listen(host: str, port: int = env.DEFAULT_PORT) -> Listener:
+    """A socket bound to `port` of `host`, or to the first free one of the 50 from there; port 0 is any.
+
+    Raises `NoFreePort` when all are taken, and when `host` is no address of this machine.
+    """
+    last = min(port + PORTS_TRIED, 65536) if port else 1
+    for candidate in range(port, last):
+        try:
+            return _bind(host, candidate)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise NoFreePort(f"cannot listen on {host}:{candidate}: {error.strerror or error}") from error
+    raise NoFreePort(f"ports {port} to {last - 1} of {host} are all taken: name another one with --port")
+
+
+def _bind(host: str, port: int) -> Listener:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        # Linux lets two sockets be bound where neither listens yet: only listening makes the port ours.
+        bound.listen(1024)
+    except OSError:
+        bound.close()
+        raise
+    return Listener(bound, host, bound.getsockname()[1])
+
+
+class OnePortServer(uvicorn.Server):
+    """uvicorn, with a word when it serves and one before it stops: workers leave while their requests are answered."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        on_serving: Callable[[], Awaitable[None]],
+        on_leaving: Callable[[], Awaitable[None]],
+    ) -> None:
+        super().__init__(config)
+        self._on_serving = on_serving
+        self._on_leaving = on_leaving
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        await self._on_serving()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await self._on_leaving()
+        finally:
+            await super().shutdown(sockets=sockets)

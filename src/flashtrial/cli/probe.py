@@ -1,0 +1,59 @@
+"""Small questions to a server over HTTP, each with a deadline, whose failure is an answer and no exception."""
+
+import functools
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import urllib3
+
+TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: `status` is 0 when nothing did, and `problem` then says why."""
+
+    status: int
+    body: bytes = b""
+    problem: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+    def json(self) -> Any:
+        """The body as JSON, or None when it is none."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+
+def get(url: str, *, key: str = "", timeout_s: float = TIMEOUT_S) -> Answer:
+    """The answer to a GET of `url`, with `key` as the bearer token where one is given. Never raises for the network."""
+    import urllib3
+
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    try:
+        response = _pool().request("GET", url, headers=headers, timeout=timeout_s, retries=False, redirect=False)
+    except urllib3.exceptions.HTTPError as error:
+        return Answer(0, problem=_plainly(error))
+    return Answer(response.status, response.data, "" if response.status < 400 else f"answered {response.status}")
+
+
+@functools.cache
+def _pool() -> "urllib3.PoolManager":
+    import urllib3
+
+    return urllib3.PoolManager(maxsize=2)
+
+
+def _plainly(error: Exception) -> str:
+    text = str(error)
+    if "refused" in text:
+        return "nothing listens there"
+    if "timed out" in text:
+        return f"no answer within {TIMEOUT_S:g} s"
+    return text

@@ -1,0 +1,157 @@
+"""Bringing an instance up: in this process, or in a session of its own that outlives the terminal.
+
+::
+
+    flashtrial up            claim the home → bind the port → compose the app → serve until a signal → let go
+    flashtrial up --detach   the same command in a new session, its output in logs/server.log; wait until it is ready
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import flashtrial
+from flashtrial.cli import instance
+from flashtrial.cli.instance import Instance
+from flashtrial.core import env, files
+from flashtrial.core.errors import ConfigurationError, FlashtrialError
+
+READY_DEADLINE_S = 60.0
+_POLL_S = 0.05
+
+Say = Callable[[str], None]
+
+
+class DidNotStart(FlashtrialError):
+    """Raised when a detached instance ended, or did not get ready in time."""
+
+
+class MissingExtra(FlashtrialError):
+    """Raised when the parts that an instance needs are not installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """What `flashtrial up` was asked for; `workers` bounds the worker processes of all endpoints together."""
+
+    host: str = "127.0.0.1"
+    port: int = env.DEFAULT_PORT
+    workers: int = 4
+    runpod: bool = True
+
+    def arguments(self) -> list[str]:
+        """The command line that says the same."""
+        asked = ["--host", self.host, "--port", str(self.port), "--workers", str(self.workers)]
+        return asked if self.runpod else [*asked, "--no-runpod"]
+
+
+def serve(home: Path, options: UpOptions, say: Say) -> None:
+    """Be the instance of `home` until SIGTERM or SIGINT, then end the local RunPod's workers and let go of everything.
+
+    Returns at once, saying so, when the home has an instance already.
+    """
+    _make(home)
+    try:
+        with instance.claim(home):
+            _serve_claimed(home, options, say)
+    except instance.AlreadyRunning:
+        say(_already(_await_ready(home, None)))
+
+
+def _serve_claimed(home: Path, options: UpOptions, say: Say) -> None:
+    try:
+        from flashtrial.cli import serving
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("flashtrial"):
+            raise  # a broken installation of ours, not an extra left out
+        raise MissingExtra(f"{error.name} is not installed: pip install 'flashtrial[worker,server]'") from error
+    with _signals_end_the_block():
+        serving.run(home, options, say)
+
+
+@contextlib.contextmanager
+def _signals_end_the_block() -> Iterator[None]:
+    """uvicorn raises the signal that ended it once more when it has cleaned up: that one must not kill us."""
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def ensure(home: Path, options: UpOptions, say: Say) -> Instance:
+    """The ready instance of `home`, started in the background when there is none. Raises `DidNotStart`."""
+    if instance.is_claimed(home):
+        running = _await_ready(home, None)
+        say(_already(running))
+        return running
+    return _start(home, options, say)
+
+
+def _start(home: Path, options: UpOptions, say: Say) -> Instance:
+    log = _make(home / "logs") / "server.log"
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "flashtrial.cli", "up", *options.arguments()],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=home,
+            env=env.snapshot() | {env.HOME: str(home)},
+            start_new_session=True,
+        )
+    started = _await_ready(home, child)
+    say(f"flashtrial {started.version} is up: {started.url} (pid {started.pid}, log {log})")
+    if started.port != options.port and options.port:
+        say(f"port {options.port} is taken by another program, so it listens on {started.port}")
+    return started
+
+
+def _make(directory: Path) -> Path:
+    try:
+        return files.ensure_private_dir(directory)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{directory} cannot be made ({error.strerror}): set FLASHTRIAL_HOME to a directory of yours"
+        ) from error
+
+
+def _await_ready(home: Path, child: "subprocess.Popen[bytes] | None") -> Instance:
+    """The instance of `home` once it answers; `child` is the process that should become it, if we started one."""
+    deadline = time.monotonic() + READY_DEADLINE_S
+    while time.monotonic() < deadline:
+        found = instance.find(home)
+        if found is not None and found.answers("/readyz"):
+            return found
+        # A child that ends well found somebody else at work: that one will be ready soon.
+        if child is not None and child.poll() not in (None, 0):
+            raise DidNotStart(f"the instance ended with status {child.returncode}: {_tail(home)}")
+        if child is None and not instance.is_claimed(home):
+            raise DidNotStart("the instance that was starting has ended: start one with `flashtrial up --detach`")
+        time.sleep(_POLL_S)
+    raise DidNotStart(f"the instance of {home} is not ready after {READY_DEADLINE_S:g} s: {_tail(home)}")
+
+
+def _tail(home: Path) -> str:
+    log = home / "logs" / "server.log"
+    try:
+        lines = log.read_text(errors="replace").strip().splitlines()
+    except FileNotFoundError:
+        lines = []
+    return f"{lines[-1] if lines else 'it said nothing'} (see {log})"
+
+
+def _already(running: Instance) -> str:
+    return f"already up: {running.url} (pid {running.pid}); `flashtrial down` stops it"
+
+
+def own_instance(url: str, port: int, *, runpod: bool) -> Instance:
+    """What this process writes about itself once it serves."""
+    return Instance(os.getpid(), url, port, time.time_ns() // 1_000_000, flashtrial.__version__, runpod=runpod)
