@@ -5,7 +5,7 @@ can hand in a mapping. Writers of a child's environment start from `snapshot` an
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 HOME = "FLASHTRIAL_HOME"
@@ -51,3 +51,10 @@ def home() -> Path:
 def outbox_dir() -> Path:
     """Where journals of unsent records are written: ``$FLASHTRIAL_OUTBOX``, else ``outbox`` in `home`."""
     return Path(get(OUTBOX) or home() / "outbox").expanduser().absolute()
+
+
+def prepend(name: str, entries: Sequence[str]) -> None:
+    """Put `entries` in front of a path-list variable of this process. For children, about their own grandchildren."""
+    if entries:
+        before = os.environ.get(name)
+        os.environ[name] = os.pathsep.join([*entries, *([before] if before else [])])

@@ -9,4 +9,4 @@ def full_jitter_s(attempt: int, *, base_s: float = 0.2, cap_s: float = 30.0, rng
     Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015 (the variant called full jitter).
     """
     ceiling = min(cap_s, base_s * 2 ** min(attempt, 32))
-    return (rng or random).uniform(0, ceiling)  # type: ignore[union-attr]  # the module has the same method
+    return (rng or random).uniform(0, ceiling)

@@ -1,0 +1,99 @@
+"""Frames and descriptors over a Unix stream socket; the same code at both ends.
+
+A channel belongs to one thread. Sending blocks until the kernel took the frame: frames are small (large payloads are
+memory files) and the other side is always reading, so that is microseconds. Receiving comes in two forms: `receive`
+blocks, `receive_ready` takes what is there, for an event loop.
+"""
+
+import array
+import os
+import socket
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+from flashtrial.protocol.child import FRAME_HEAD, MAX_FRAME_BYTES, Message, ProtocolError, decode, encode
+
+_CHUNK_BYTES = 256 * 1024
+_MAX_DESCRIPTORS = 8
+_DESCRIPTOR_BYTES = array.array("i").itemsize
+_ANCILLARY_BYTES = socket.CMSG_SPACE(_MAX_DESCRIPTORS * _DESCRIPTOR_BYTES)
+
+
+class ChannelClosed(ConnectionError):
+    """Raised when the other side is gone."""
+
+
+class Channel:
+    """One end of a control socket. Owns the socket, and the descriptors it received until they are handed out."""
+
+    def __init__(self, endpoint: socket.socket) -> None:
+        self._socket = endpoint
+        self._pending = bytearray()
+        self._descriptors: deque[int] = deque()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def set_timeout(self, timeout_s: float | None) -> None:
+        """How long `send` and `receive` may block before they raise `TimeoutError`; None waits for ever."""
+        self._socket.settimeout(timeout_s)
+
+    def close(self) -> None:
+        """Close the socket and whatever descriptors nobody took. Safe to call twice."""
+        self._socket.close()
+        while self._descriptors:
+            os.close(self._descriptors.popleft())
+
+    def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
+        """Send `message`; the kernel duplicates `descriptors`, the caller keeps its own. Raises `ChannelClosed`."""
+        data = encode(message, len(descriptors))
+        try:
+            sent = socket.send_fds(self._socket, [data], list(descriptors))
+            while sent < len(data):
+                sent += self._socket.send(data[sent:])
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise ChannelClosed("the other side of the control socket is gone") from error
+
+    def receive(self) -> tuple[Message, list[int]]:
+        """The next message and its descriptors, the caller's to close. Blocks. Raises `ChannelClosed`."""
+        while True:
+            for message in self._messages():
+                return message
+            self._read()
+
+    def receive_ready(self) -> Iterator[tuple[Message, list[int]]]:
+        """The messages that one read brings; call it when the socket is readable. Raises `ChannelClosed`."""
+        self._read()
+        yield from self._messages()
+
+    def _read(self) -> None:
+        try:
+            data, ancillary, _flags, _address = self._socket.recvmsg(
+                _CHUNK_BYTES, _ANCILLARY_BYTES, getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+            )
+        except ConnectionResetError as error:
+            raise ChannelClosed("the other side of the control socket is gone") from error
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                whole = len(content) - len(content) % _DESCRIPTOR_BYTES
+                self._descriptors.extend(array.array("i", content[:whole]))
+        if not data:
+            raise ChannelClosed("the other side of the control socket is gone")
+        self._pending += data
+
+    def _messages(self) -> Iterator[tuple[Message, list[int]]]:
+        while len(self._pending) >= FRAME_HEAD.size:
+            length, count = FRAME_HEAD.unpack_from(self._pending)
+            if length > MAX_FRAME_BYTES:
+                raise ProtocolError(f"a frame of {length} bytes; at most {MAX_FRAME_BYTES} are sent")
+            end = FRAME_HEAD.size + length
+            if len(self._pending) < end:
+                return
+            payload = bytes(self._pending[FRAME_HEAD.size : end])
+            del self._pending[:end]
+            yield decode(payload), [self._descriptors.popleft() for _ in range(count)]
+
+
+def socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected ends, closed on exec unless passed on."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -1,0 +1,110 @@
+"""The parent's side of output capture: what one call wrote, bounded, and the pipe it comes through."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable
+from typing import Final
+
+HEAD_BYTES: Final = 512 * 1024
+TAIL_BYTES: Final = 512 * 1024
+_CHUNK_BYTES: Final = 64 * 1024
+
+logger = logging.getLogger(__name__)
+
+
+class OutputBuffer:
+    """The first `HEAD_BYTES` and the last `TAIL_BYTES` of what was written; the cut between them is said."""
+
+    def __init__(self) -> None:
+        self._head = bytearray()
+        self._tail = bytearray()
+        self._cut = 0
+
+    def append(self, data: bytes) -> None:
+        room = HEAD_BYTES - len(self._head)
+        if room > 0:
+            self._head += data[:room]
+            data = data[room:]
+        self._tail += data
+        # trimmed when twice too long, so that the cost of the deletions stays linear
+        if len(self._tail) > 2 * TAIL_BYTES:
+            self._trim()
+
+    def append_line(self, line: str) -> None:
+        """A line of the worker's own; it starts at the beginning of a line, whatever the user's code left open."""
+        last = self._tail or self._head
+        if last and not last.endswith(b"\n"):
+            self.append(b"\n")
+        self.append(line.encode("utf-8", "backslashreplace") + b"\n")
+
+    def text(self) -> str:
+        """What was kept, as text; bytes that are no UTF-8 are shown as escapes."""
+        self._trim()
+        cut = f"\n… {self._cut} bytes of output left out …\n" if self._cut else ""
+        return _text(self._head) + cut + _text(self._tail)
+
+    def _trim(self) -> None:
+        over = len(self._tail) - TAIL_BYTES
+        if over > 0:
+            del self._tail[:over]
+            self._cut += over
+
+
+def _text(data: bytearray) -> str:
+    return data.decode("utf-8", "backslashreplace")
+
+
+class OutputPipe:
+    """The pipe of one call: the child writes, the parent drains. Owns both ends until they are handed on or closed."""
+
+    def __init__(self, sink: Callable[[bytes], None]) -> None:
+        self._sink = sink
+        self.read_end, self.write_end = os.pipe2(os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
+        os.set_blocking(self.read_end, False)
+        self.ended = False
+
+    def close_write_end(self) -> None:
+        """The child has its own by now; with ours closed the pipe ends when the last writer is gone."""
+        os.close(self.write_end)
+        self.write_end = -1
+
+    def drain(self) -> None:
+        """Take all that is there now; never waits. Sets `ended` when no writer is left."""
+        while not self.ended:
+            try:
+                data = os.read(self.read_end, _CHUNK_BYTES)
+            except BlockingIOError:
+                return
+            if data:
+                self._sink(data)
+            self.ended = not data
+
+    def take_one(self) -> None:
+        """Take one chunk; for an event loop, so that a flood of output does not starve everything else."""
+        with contextlib.suppress(BlockingIOError):
+            data = os.read(self.read_end, _CHUNK_BYTES)
+            if data:
+                self._sink(data)
+            self.ended = not data
+
+    def redirect(self, sink: Callable[[bytes], None]) -> None:
+        """From now on what comes is late, and goes elsewhere."""
+        self._sink = sink
+
+    def close(self) -> None:
+        """Safe to call twice."""
+        for end in (self.read_end, self.write_end):
+            if end >= 0:
+                os.close(end)
+        self.read_end = self.write_end = -1
+
+
+def log_late_output(call_id: str) -> Callable[[bytes], None]:
+    """A sink for what a call's grandchildren write after its end: the worker's log, under the call's own id."""
+
+    def sink(data: bytes) -> None:
+        for line in data.decode("utf-8", "backslashreplace").splitlines():
+            logger.info("late output of call %s: %s", call_id, line, extra={"action": "late_output"})
+
+    return sink

@@ -1,0 +1,198 @@
+"""The template process of one environment: imports done, nothing computed, children forked on request.
+
+::
+
+    handler ── Preload(source) ─▶ import what the source imports, fork a canary ── Preloaded ─▶ handler
+            ── Fork + socket ───▶ fork ── Forked + pidfd ─▶ handler
+            ── AskStatus(pid) ──▶ reap ── Status ─▶ handler
+
+It stays at one Python thread and runs no parallel operation, since one such operation in it would make every child hang
+in its own. After each preload a canary child must finish a parallel operation within `CANARY_DEADLINE_S`; when it does
+not, the handler is told and spawns instead. Standard library, cloudpickle and ormsgpack only, until it preloads. Linux.
+"""
+
+import contextlib
+import gc
+import importlib
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from importlib import util
+from typing import Final, NoReturn
+
+from flashtrial.process.channel import Channel, ChannelClosed
+from flashtrial.process.instance_host import be_a_child, die_with_parent, put_in_front
+from flashtrial.process.user_code import imported_names
+from flashtrial.protocol.child import AskStatus, Fork, Forked, Message, Preload, Preloaded, ProtocolError, Setup, Status
+
+CANARY_DEADLINE_S: Final = 5.0
+# Ours are already what the child shall have; the SDKs cost seconds and user code reaches them through a stand-in.
+_NEVER_PRELOADED: Final = frozenset({"flashtrial", "runpod", "runpod_flash", "__main__", "__future__"})
+_STATUSES_KEPT: Final = 256
+
+logger = logging.getLogger(__name__)
+
+
+class Zygote:
+    """Serves one handler; the parent of every child it forks, and the only one who can reap them."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._pidfds: dict[int, int] = {}
+        self._statuses: dict[int, int] = {}
+        self._poll = select.poll()
+        self._poll.register(channel, select.POLLIN)
+
+    def serve(self) -> None:
+        """Answer requests and reap children until the handler is gone."""
+        while True:
+            for descriptor, _events in self._poll.poll():
+                if descriptor != self._channel.fileno():
+                    self._reap(descriptor)
+                elif not self._answer_ready():
+                    return
+
+    def _answer_ready(self) -> bool:
+        try:
+            for message, descriptors in self._channel.receive_ready():
+                self._answer(message, descriptors)
+        except ChannelClosed:
+            return False
+        return True
+
+    def _answer(self, message: Message, descriptors: list[int]) -> None:
+        match message:
+            case Setup(paths=paths):
+                put_in_front(paths)
+            case Preload(source=source, local_names=local_names):
+                self._channel.send(_preload(source, local_names))
+            case Fork():
+                self._fork(descriptors[0])
+            case AskStatus(pid=pid):
+                self._reap_now(pid)
+                self._channel.send(Status(pid, self._statuses.pop(pid, None)))
+            case _:
+                raise ProtocolError(f"a zygote does not take {type(message).__name__}")
+
+    def _fork(self, endpoint: int) -> None:
+        gc.collect()
+        gc.freeze()  # a collection in the child would touch, and so copy, every page of what was imported
+        pid = os.fork()
+        if pid == 0:
+            self._become_child(endpoint)
+        os.close(endpoint)
+        pidfd = os.pidfd_open(pid)
+        self._pidfds[pidfd] = pid
+        self._poll.register(pidfd, select.POLLIN)
+        self._channel.send(Forked(pid), [pidfd])
+
+    def _become_child(self, endpoint: int) -> NoReturn:
+        self._channel.close()
+        for pidfd in self._pidfds:
+            os.close(pidfd)
+        os.setsid()
+        _renew_randomness()
+        be_a_child(socket.socket(fileno=endpoint))
+
+    def _reap_now(self, pid: int) -> None:
+        for pidfd in [known for known, owner in self._pidfds.items() if owner == pid]:
+            self._reap(pidfd)
+
+    def _reap(self, pidfd: int) -> None:
+        pid = self._pidfds.pop(pidfd)
+        self._poll.unregister(pidfd)
+        os.close(pidfd)
+        # while the dead leader is not reaped its number cannot be another's: the moment to end what it left behind
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+        _pid, status = os.waitpid(pid, 0)
+        self._statuses[pid] = os.waitstatus_to_exitcode(status)
+        while len(self._statuses) > _STATUSES_KEPT:
+            self._statuses.pop(next(iter(self._statuses)))
+
+
+def _preload(source: str, local_names: Sequence[str]) -> Preloaded:
+    before = set(sys.modules)
+    for name in sorted(imported_names(source)):
+        if _may_preload(name, local_names):
+            # what cannot be imported here cannot be imported in the child either, where the user is told
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
+    new = tuple(sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+    if not new:
+        return Preloaded((), safe=True, reason="")
+    reason = _why_unsafe()
+    return Preloaded(new, safe=not reason, reason=reason)
+
+
+def _may_preload(name: str, local_names: Sequence[str]) -> bool:
+    top = name.partition(".")[0]
+    if top in _NEVER_PRELOADED or top in local_names or top in sys.stdlib_module_names:
+        return False
+    try:
+        return util.find_spec(top) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _why_unsafe() -> str:
+    if threading.active_count() > 1:
+        return "an imported package started a thread"
+    pid = os.fork()
+    if pid == 0:
+        _be_a_canary()
+    if _ended_within(pid, CANARY_DEADLINE_S):
+        _pid, status = os.waitpid(pid, 0)
+        return "" if status == 0 else f"a forked child failed (status {os.waitstatus_to_exitcode(status)})"
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return f"a forked child did not finish a parallel operation within {CANARY_DEADLINE_S:.0f} s"
+
+
+def _be_a_canary() -> NoReturn:
+    code = 1
+    try:
+        for operation in _parallel_operations():
+            operation()
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _parallel_operations() -> Iterator[Callable[[], object]]:
+    """Operations of the imported numeric packages that use their thread pools."""
+    if numpy := sys.modules.get("numpy"):
+        square = numpy.ones((256, 256))
+        yield lambda: square @ square
+    if linalg := sys.modules.get("scipy.linalg"):
+        yield lambda: linalg.blas.dgemm(1.0, square, square)
+    if torch := sys.modules.get("torch"):
+        yield lambda: torch.ones(1 << 20).sum()
+        yield lambda: torch.ones(256, 256) @ torch.ones(256, 256)
+
+
+def _ended_within(pid: int, deadline_s: float) -> bool:
+    pidfd = os.pidfd_open(pid)
+    try:
+        return bool(select.select([pidfd], [], [], deadline_s)[0])
+    finally:
+        os.close(pidfd)
+
+
+def _renew_randomness() -> None:
+    """`random` renews itself after a fork; what numpy and torch would draw must differ between children as well."""
+    if (numpy := sys.modules.get("numpy")) and "numpy.random" in sys.modules:
+        numpy.random.seed()
+    if torch := sys.modules.get("torch"):
+        torch.seed()
+
+
+def main() -> None:
+    """Entry of the template process: the number of its control socket is the last argument."""
+    die_with_parent()
+    Zygote(Channel(socket.socket(fileno=int(sys.argv[-1])))).serve()

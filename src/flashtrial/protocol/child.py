@@ -1,0 +1,184 @@
+"""What the parent tells a child, what the child answers, and how both are framed on their socket.
+
+A frame is ``length: u32 little endian | descriptors: u8 | msgpack``; the descriptors that belong to it are passed
+beside it on the Unix socket, in order. Payloads of `INLINE_LIMIT` bytes and more travel as a memory file whose
+descriptor is passed, so that a small frame never waits behind a large one. Runs inside children: standard library and
+ormsgpack only.
+"""
+
+import struct
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import ormsgpack
+
+FRAME_HEAD: Final = struct.Struct("<IB")
+INLINE_LIMIT: Final = 64 * 1024
+MAX_FRAME_BYTES: Final = 1024 * 1024 * 1024
+
+
+class ProtocolError(ValueError):
+    """Raised when bytes on the control socket are not what the other side should have sent."""
+
+
+class Blame(StrEnum):
+    """Whose fault a `Raised` event is; the parent turns it into a `FailureKind`."""
+
+    REQUEST = "request"
+    USER_CODE = "user_code"
+    RESULT = "result"
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The first command of a spawned child or a template: directories that go in front of `sys.path`."""
+
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Preload:
+    """Ask a template to import what `source` imports, as far as it may."""
+
+    source: str
+    local_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Ask a template for a child; the child's end of a new control socket is passed with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskStatus:
+    """Ask a template how the child `pid` ended."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Invoke:
+    """Run one call; the write end of its output pipe is passed first, then the argument blob's descriptor, if any.
+
+    `arguments` is what `encode_arguments` made of the call's and the constructor's arguments, still encoded: the parent
+    never unpickles. `method` None means that `target` is a function. `construct` says that the instance is to be made.
+    """
+
+    call_id: str
+    target: str
+    source: str
+    modules: dict[str, str]
+    format: str
+    method: str | None
+    construct: bool
+    arguments: bytes | None
+
+
+Command = Setup | Preload | Fork | AskStatus | Invoke
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The call's value, encoded: base64(cloudpickle) or JSON text, inline or in the passed descriptor.
+
+    `clean` is false when the call left something behind (threads) that must not meet the next call.
+    """
+
+    call_id: str
+    value: bytes | None
+    clean: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """The call failed inside the child. `message` is ready to be shown: type, text and the user's own lines."""
+
+    call_id: str
+    blame: Blame
+    message: str
+    clean: bool
+    constructed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Preloaded:
+    """What a template imported, and whether its forks may still be trusted."""
+
+    modules: tuple[str, ...]
+    safe: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """The child's pid; a pidfd for it is passed with this."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a forked child ended: ``os.waitstatus_to_exitcode`` (negative: signal), None when nobody knows."""
+
+    pid: int
+    exit_code: int | None
+
+
+Event = Returned | Raised | Preloaded | Forked | Status
+Message = Command | Event
+
+_TYPES: Final[tuple[type[Any], ...]] = (
+    Setup,
+    Preload,
+    Fork,
+    AskStatus,
+    Invoke,
+    Returned,
+    Raised,
+    Preloaded,
+    Forked,
+    Status,
+)
+_NUMBERS: Final = {kind: number for number, kind in enumerate(_TYPES)}
+
+
+def encode(message: Message, descriptors: int = 0) -> bytes:
+    """The frame of `message`, which is sent with so many descriptors."""
+    fields = [getattr(message, name) for name in message.__slots__]
+    payload = ormsgpack.packb([_NUMBERS[type(message)], *fields])
+    return FRAME_HEAD.pack(len(payload), descriptors) + payload
+
+
+def decode(payload: bytes | bytearray | memoryview) -> Message:
+    """The message in a frame's payload. Raises `ProtocolError` for anything else."""
+    try:
+        number, *fields = ormsgpack.unpackb(payload)
+        kind = _TYPES[number]
+        return _REVIVE.get(kind, kind)(*fields)  # type: ignore[no-any-return]
+    except (ormsgpack.MsgpackDecodeError, TypeError, ValueError, IndexError) as error:
+        raise ProtocolError(f"not a message of ours: {error}") from error
+
+
+def _raised(call_id: str, blame: str, message: str, clean: bool, constructed: bool) -> Raised:
+    return Raised(call_id, Blame(blame), message, clean, constructed)
+
+
+def _preloaded(modules: list[str], safe: bool, reason: str) -> Preloaded:
+    return Preloaded(tuple(modules), safe, reason)
+
+
+def _setup(paths: list[str]) -> Setup:
+    return Setup(tuple(paths))
+
+
+def _preload(source: str, local_names: list[str]) -> Preload:
+    return Preload(source, tuple(local_names))
+
+
+_REVIVE: Final[dict[type[Any], Any]] = {
+    Raised: _raised,
+    Preloaded: _preloaded,
+    Setup: _setup,
+    Preload: _preload,
+}
