@@ -1,0 +1,111 @@
+"""The server as one ASGI app, built here from its parts. Building opens nothing: the lifespan does, and undoes it."""
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+import flashtrial
+from flashtrial.core.clock import Clock, SystemClock
+from flashtrial.server.answers import error_answer
+from flashtrial.server.counters import IngestCounters
+from flashtrial.server.events import EventHub
+from flashtrial.server.repository import Repository
+from flashtrial.server.routes import health, ingest, pages, query
+from flashtrial.server.security import BearerGuard, BodyLimit, HostGuard, SecurityHeaders
+from flashtrial.server.settings import ServerSettings
+
+__all__ = ["ServerSettings", "create_app", "end_streams"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the app is made of and the lifespan starts."""
+
+    repository: Repository
+    events: EventHub
+    counters: IngestCounters
+
+
+def create_app(settings: ServerSettings | None = None, clock: Clock | None = None) -> FastAPI:
+    """The server for `settings`, else for what the environment says; nothing is opened before its lifespan starts.
+
+    Whoever serves it calls `end_streams` before waiting for open connections to end.
+    """
+    settings = settings or ServerSettings.from_env()
+    events = EventHub()
+    parts = _Parts(Repository(settings.db_path, clock or SystemClock(), events.publish), events, IngestCounters())
+    app = FastAPI(
+        title="flashtrial",
+        version=flashtrial.__version__,
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,  # FastAPI's pages load scripts from elsewhere
+        redoc_url=None,
+        lifespan=lambda _: _running(parts),
+    )
+    app.state.events = events
+    _add_routes(app, settings, parts)
+    _add_guards(app, settings)
+    return app
+
+
+def end_streams(app: FastAPI) -> None:
+    """End the event streams of an app made by `create_app`: on its loop, when it is about to stop; twice is fine."""
+    events: EventHub = app.state.events
+    events.close()
+
+
+@contextlib.asynccontextmanager
+async def _running(parts: _Parts) -> AsyncIterator[None]:
+    parts.events.open()
+    await run_in_threadpool(parts.repository.start)
+    try:
+        yield
+    finally:
+        parts.events.close()
+        await run_in_threadpool(parts.repository.stop)
+
+
+def _add_routes(app: FastAPI, settings: ServerSettings, parts: _Parts) -> None:
+    app.include_router(ingest.router(parts.repository, parts.counters))
+    app.include_router(query.router(settings.db_path, parts.events))
+    app.include_router(health.router(parts.repository, parts.events, parts.counters, settings.db_path))
+    app.include_router(pages.router(settings.static_dir))
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(RequestValidationError, _on_bad_question)
+    app.add_exception_handler(Exception, _on_our_fault)
+
+
+def _add_guards(app: FastAPI, settings: ServerSettings) -> None:
+    """The last one added is the first that a request meets."""
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(BearerGuard, token=settings.token)
+    app.add_middleware(HostGuard, hosts=settings.allowed_hosts, origins=settings.allowed_origins)
+    app.add_middleware(SecurityHeaders)
+
+
+_SLUGS = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+
+
+async def _on_http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    slug = _SLUGS.get(error.status_code, "http_error")
+    return error_answer(error.status_code, slug, str(error.detail), dict(error.headers or {}))
+
+
+async def _on_bad_question(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    problems = (f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
+    return error_answer(422, "bad_question", "; ".join(problems))
+
+
+async def _on_our_fault(request: Request, error: Exception) -> Response:
+    logger.error("%s %s failed", request.method, request.url.path, exc_info=error, extra={"action": "route_failed"})
+    return error_answer(500, "internal", "the server failed to answer; its log says why")

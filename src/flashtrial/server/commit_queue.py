@@ -1,0 +1,142 @@
+"""One thread that commits what many ask for, several requests to a transaction.
+
+::
+
+    submit ─▶ bounded queue ─▶ the thread: take all that wait, up to a group ─▶ commit(group) ─▶ resolve each future
+
+A future resolves after the commit of its group, or with the error that kept it from being committed.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Generic, TypeAlias, TypeVar
+
+from flashtrial.core.errors import FlashtrialError
+
+logger = logging.getLogger(__name__)
+
+Request = TypeVar("Request")
+Result = TypeVar("Result")
+
+MAX_WAITING = 64
+MAX_GROUP = 32
+JOIN_TIMEOUT_S = 30.0
+
+
+class QueueFull(FlashtrialError):
+    """Raised when more requests wait than the server will hold; try again in a moment."""
+
+
+class NotRunning(FlashtrialError):
+    """Raised when the writer's thread was not started, or was stopped."""
+
+
+class CommitQueue(Generic[Request, Result]):
+    """Hands requests to `commit` in groups, on a thread of its own.
+
+    `commit` gets at least one request and returns one result for each: a value, or the exception that this request
+    alone is answered with. What it raises fails the whole group. `opened` and `closed` run on the same thread, before
+    the first and after the last group, so that a connection can belong to it.
+    """
+
+    def __init__(
+        self,
+        commit: Callable[[Sequence[Request]], Sequence[Result | Exception]],
+        opened: Callable[[], None],
+        closed: Callable[[], None],
+    ) -> None:
+        self._commit = commit
+        self._opened = opened
+        self._closed = closed
+        self._waiting: queue.Queue[_Asked[Request, Result] | None] = queue.Queue(MAX_WAITING)
+        self._thread: threading.Thread | None = None
+        self._started: Future[None] = Future()
+        self._lock = threading.Lock()  # guards _accepting against a submit after the last look into the queue
+        self._accepting = False
+
+    def start(self) -> None:
+        """Start the thread and wait until `opened` has returned. Raises what `opened` raised. Call once."""
+        self._thread = threading.Thread(target=self._run, name="server-writer", daemon=True)
+        self._thread.start()
+        self._started.result()
+
+    def stop(self) -> None:
+        """Commit what was submitted, then end the thread. May be called twice, and without `start`."""
+        if self._thread is None:
+            return
+        with self._lock:
+            was_accepting, self._accepting = self._accepting, False
+        if was_accepting:
+            self._waiting.put(None)
+        self._thread.join(JOIN_TIMEOUT_S)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a request submitted now will be committed."""
+        return self._accepting and self._thread is not None and self._thread.is_alive()
+
+    @property
+    def waiting(self) -> int:
+        """About how many requests wait."""
+        return self._waiting.qsize()
+
+    def submit(self, request: Request) -> "Future[Result]":
+        """The result to come; from any thread, never blocks. Raises `QueueFull` or `NotRunning`."""
+        future: Future[Result] = Future()
+        with self._lock:
+            if not self._accepting:
+                raise NotRunning
+            try:
+                self._waiting.put_nowait((request, future))
+            except queue.Full:
+                raise QueueFull from None
+        return future
+
+    def _run(self) -> None:
+        try:
+            self._opened()
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits in start()
+            self._started.set_exception(error)
+            return
+        self._accepting = True
+        self._started.set_result(None)
+        try:
+            while (first := self._waiting.get()) is not None:
+                self._resolve(self._group_from(first))
+        finally:
+            self._closed()
+
+    def _group_from(self, first: "_Asked[Request, Result]") -> "list[_Asked[Request, Result]]":
+        """`first` and what waits behind it. An end mark found on the way is put back: it is the last thing there."""
+        group = [first]
+        while len(group) < MAX_GROUP:
+            try:
+                item = self._waiting.get_nowait()
+            except queue.Empty:
+                break
+            if item is None:
+                self._waiting.put(None)
+                break
+            group.append(item)
+        return group
+
+    def _resolve(self, asked: "list[_Asked[Request, Result]]") -> None:
+        group = [(request, future) for request, future in asked if future.set_running_or_notify_cancel()]
+        if not group:
+            return
+        try:
+            results = self._commit([request for request, _ in group])
+        except Exception as error:  # each waiting request is told of it, and the thread must live
+            logger.warning("could not commit %d requests", len(group), exc_info=True, extra={"action": "commit_failed"})
+            results = [error] * len(group)
+        for (_, future), result in zip(group, results, strict=True):
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+
+_Asked: TypeAlias = "tuple[Request, Future[Result]]"

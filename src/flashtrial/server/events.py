@@ -1,0 +1,84 @@
+"""Server-sent events that name what changed; whoever listens asks again for what it shows.
+
+A listener that is slow gets fewer, larger events: what it has not taken yet is one set of run ids, never a queue.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import orjson
+
+PAUSE_S = 0.2  # at most five events a second and listener
+KEEP_ALIVE_S = 15.0
+
+
+class EventHub:
+    """Tells listeners which runs changed. Belongs to one event loop; only `publish` may be called from elsewhere."""
+
+    def __init__(self, pause_s: float = PAUSE_S, keep_alive_s: float = KEEP_ALIVE_S) -> None:
+        self._pause_s = pause_s
+        self._keep_alive_s = keep_alive_s
+        self._listeners: set[_Listener] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing = asyncio.Event()
+
+    @property
+    def listeners(self) -> int:
+        return len(self._listeners)
+
+    def open(self) -> None:
+        """Belong to the running loop from now on."""
+        self._loop = asyncio.get_running_loop()
+        self._closing.clear()
+
+    def close(self) -> None:
+        """End every stream, so that a server that waits for its connections can stop. On the loop; twice is fine."""
+        self._closing.set()
+        for listener in self._listeners:
+            listener.news.set()
+
+    def publish(self, run_ids: frozenset[str]) -> None:
+        """Tell every listener, soon, that these runs changed. From any thread; dropped when no loop is open."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._spread, run_ids)
+
+    def _spread(self, run_ids: frozenset[str]) -> None:
+        for listener in self._listeners:
+            listener.run_ids |= run_ids
+            listener.news.set()
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """The bytes of one listener's stream, until the hub is closed or the listener goes away."""
+        listener = _Listener()
+        self._listeners.add(listener)
+        try:
+            yield b"retry: 1000\n: listening\n\n"
+            while not self._closing.is_set():
+                yield await self._next(listener)
+                await _wait(self._closing, self._pause_s)
+        finally:
+            self._listeners.discard(listener)
+
+    async def _next(self, listener: "_Listener") -> bytes:
+        if not await _wait(listener.news, self._keep_alive_s):
+            return b": still here\n\n"
+        listener.news.clear()
+        run_ids, listener.run_ids = listener.run_ids, set()
+        if not run_ids:
+            return b": closing\n\n"
+        return b"event: changed\ndata: " + orjson.dumps({"runs": sorted(run_ids)}) + b"\n\n"
+
+
+class _Listener:
+    def __init__(self) -> None:
+        self.run_ids: set[str] = set()
+        self.news = asyncio.Event()
+
+
+async def _wait(event: asyncio.Event, timeout_s: float) -> bool:
+    """Whether `event` was set within the time."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await event.wait()
+    except TimeoutError:
+        return False

@@ -1,0 +1,83 @@
+"""``POST /api/v1/ingest``: records in, an account of each out, after the commit.
+
+The body is taken apart by hand: a body of a thousand records costs ten times as much through models.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from flashtrial.server.answers import error_answer, json_answer
+from flashtrial.server.commit_queue import NotRunning, QueueFull
+from flashtrial.server.counters import IngestCounters
+from flashtrial.server.ingest_body import BadBody, ParsedBody, parse_json, parse_msgpack
+from flashtrial.server.repository import BatchResult, Repository
+
+# Smaller bodies are parsed where they are, in a millisecond or two; larger ones would hold the loop up.
+INLINE_BYTES = 64 * 1024
+
+_PARSERS: dict[str, Callable[[bytes], ParsedBody]] = {
+    "application/msgpack": parse_msgpack,
+    "application/x-msgpack": parse_msgpack,
+    "application/vnd.msgpack": parse_msgpack,
+    "application/json": parse_json,
+    "application/x-ndjson": parse_json,
+    "application/jsonl": parse_json,
+}
+
+
+def router(repository: Repository, counters: IngestCounters) -> APIRouter:
+    """The route, storing into `repository`."""
+    routes = APIRouter(prefix="/api/v1", tags=["ingest"])
+
+    @routes.post("/ingest", summary="Store records; repeating a request is safe")
+    async def ingest(request: Request) -> Response:
+        answer = await _ingest(request, repository, counters)
+        counters.rejected += answer.status_code >= 400
+        return answer
+
+    return routes
+
+
+async def _ingest(request: Request, repository: Repository, counters: IngestCounters) -> Response:
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    parse = _PARSERS.get(content_type)
+    if parse is None or request.headers.get("content-encoding", "identity") != "identity":
+        return error_answer(415, "unsupported_type", f"send {', '.join(_PARSERS)}, not compressed")
+    body = await request.body()
+    try:
+        parsed = parse(body) if len(body) <= INLINE_BYTES else await run_in_threadpool(parse, body)
+        results = await asyncio.wrap_future(repository.ingest(parsed.batches))
+    except BadBody as error:
+        return error_answer(400, "bad_body", str(error))
+    except (QueueFull, NotRunning) as error:
+        return _try_again("busy", str(error) or "the server is starting or stopping")
+    except (sqlite3.Error, ValueError, OverflowError) as error:
+        return _try_again("not_stored", f"nothing of this request was stored: {error}")
+    counters.add(results)
+    return json_answer(_account(parsed, results))
+
+
+def _try_again(error: str, message: str) -> Response:
+    return error_answer(503, error, message, {"Retry-After": "1"})
+
+
+def _account(parsed: ParsedBody, results: list[BatchResult]) -> dict[str, object]:
+    account: dict[str, object] = {"results": [_batch_account(result) for result in results]}
+    if parsed.refused_lines:
+        account["refused_lines"] = [{"line": line, "reason": reason} for line, reason in parsed.refused_lines]
+    return account
+
+
+def _batch_account(result: BatchResult) -> dict[str, object]:
+    account: dict[str, object] = {
+        "run_id": result.run_id,
+        "writer_id": result.writer_id,
+        "stored": result.stored,
+        "duplicates": result.duplicates,
+        "refused": [{"seq": refusal.seq, "reason": refusal.reason} for refusal in result.refused],
+    }
+    return account if result.error is None else {**account, "error": result.error}

@@ -1,0 +1,78 @@
+"""What a run is, folded from its state, config and tags records: the same however those arrive.
+
+Records of one writer count in the order of their sequence numbers, whatever its clock did meanwhile; records of several
+writers are merged by time, where a writer's time never steps back.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+from flashtrial.protocol.records import RecordKind
+from flashtrial.protocol.trials import RunStatus
+
+DEFAULT_PROJECT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One state, config or tags record of a run. `writer` tells writers apart and orders nothing but ties."""
+
+    writer: str
+    seq: int
+    time_ms: int
+    kind: RecordKind
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """A run as its writers describe it."""
+
+    name: str
+    project: str = DEFAULT_PROJECT
+    status: RunStatus = RunStatus.CREATED
+    tags: list[str] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
+    host: str | None = None
+    reason: str | None = None
+
+
+def fold(run_id: str, changes: Iterable[Change]) -> RunFacts:
+    """The run that these changes describe. A run that nobody named is called by its id."""
+    facts: dict[str, Any] = {"name": run_id}
+    config: dict[str, Any] = {}
+    for change in in_order(changes):
+        match change.kind:
+            case RecordKind.CONFIG:
+                config = merged(config, change.body["set"])
+            case RecordKind.TAGS:
+                facts["tags"] = change.body["tags"]
+            case _:
+                # A reason belongs to the state it came with, so a later state takes it away.
+                facts |= {"reason": None, **change.body}
+                config = merged(config, facts.pop("config", {}))
+                facts["status"] = RunStatus(facts["status"])
+    return RunFacts(**facts, config=config)
+
+
+def in_order(changes: Iterable[Change]) -> list[Change]:
+    """The changes as they happened, as far as that can be told."""
+    timed: list[tuple[int, str, int, Change]] = []
+    by_writer = sorted(changes, key=lambda change: (change.writer, change.seq))
+    for writer, own in groupby(by_writer, key=lambda change: change.writer):
+        latest_ms = 0
+        for change in own:
+            latest_ms = max(latest_ms, change.time_ms)
+            timed.append((latest_ms, writer, change.seq, change))
+    return [change for *_, change in sorted(timed, key=lambda entry: entry[:3])]
+
+
+def merged(config: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` with `news` put in, maps into maps; whatever else is there is replaced. Neither is changed."""
+    result = dict(config)
+    for key, value in news.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return result

@@ -1,0 +1,98 @@
+"""The tables of ``server.db``, as numbered migrations.
+
+Names: `number` is a row's own key inside this file; ids that clients know are text. NaN is stored as NULL.
+"""
+
+import sqlite3
+
+from flashtrial.core.sqlite import DatabaseFromTheFuture
+
+_FIRST = """
+CREATE TABLE runs (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    project TEXT NOT NULL,
+    name TEXT NOT NULL,
+    status TEXT NOT NULL,
+    tags TEXT NOT NULL,
+    config TEXT NOT NULL,
+    host TEXT,
+    reason TEXT,
+    created_ms INTEGER NOT NULL,
+    updated_ms INTEGER NOT NULL,
+    last_seen_ms INTEGER NOT NULL
+);
+CREATE INDEX runs_by_age ON runs (created_ms, number);
+CREATE TABLE writers (
+    number INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL REFERENCES runs (number),
+    id TEXT NOT NULL,
+    taken BLOB NOT NULL,
+    UNIQUE (run, id)
+);
+CREATE TABLE changes (
+    writer INTEGER NOT NULL REFERENCES writers (number),
+    seq INTEGER NOT NULL,
+    run INTEGER NOT NULL,
+    time_ms INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (writer, seq)
+) WITHOUT ROWID;
+CREATE INDEX changes_of_run ON changes (run);
+CREATE TABLE series (
+    number INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL REFERENCES runs (number),
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    points INTEGER NOT NULL,
+    last_time_ms INTEGER NOT NULL,
+    last_step INTEGER NOT NULL,
+    last_value REAL,
+    UNIQUE (run, kind, name)
+);
+CREATE TABLE points (
+    series INTEGER NOT NULL,
+    step INTEGER NOT NULL,
+    writer INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    time_ms INTEGER NOT NULL,
+    value REAL,
+    PRIMARY KEY (series, step, writer, seq)
+) WITHOUT ROWID;
+CREATE TABLE console (
+    number INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL,
+    writer INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    time_ms INTEGER NOT NULL,
+    stream TEXT NOT NULL,
+    line INTEGER NOT NULL,
+    text TEXT NOT NULL
+);
+CREATE INDEX console_of_run ON console (run, number);
+CREATE TABLE documents (
+    writer INTEGER NOT NULL REFERENCES writers (number),
+    seq INTEGER NOT NULL,
+    run INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    step INTEGER,
+    time_ms INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (writer, seq)
+) WITHOUT ROWID;
+CREATE INDEX documents_of_run ON documents (run, kind, name)
+"""
+
+MIGRATIONS = (_FIRST,)
+
+
+def check_readable(connection: sqlite3.Connection) -> bool:
+    """Whether the tables are there already. Raises `DatabaseFromTheFuture` when a newer flashtrial wrote them."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
+        raise DatabaseFromTheFuture(
+            f"the database has schema {version}, this flashtrial knows {len(MIGRATIONS)}: upgrade flashtrial"
+        )
+    return bool(version)

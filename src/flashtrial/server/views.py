@@ -1,0 +1,287 @@
+"""All SQL that reads. Every function opens the file read-only for itself, so any thread, or a process without a server,
+may call it; none ever waits for the writer."""
+
+import contextlib
+import math
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, TypedDict
+
+import orjson
+
+from flashtrial.core import sqlite
+from flashtrial.protocol.records import JsonValue
+from flashtrial.protocol.trials import RunStatus
+from flashtrial.server.downsampling import Point, downsample
+from flashtrial.server.intervals import IntervalSet
+from flashtrial.server.records import SeriesKind, not_finite_name
+from flashtrial.server.schema import MIGRATIONS, check_readable
+
+Number: TypeAlias = "float | str"  # NaN and infinities are "NaN", "Infinity", "-Infinity"
+
+MAX_PAGE = 1000
+
+
+class RunView(TypedDict):
+    """A run as every list of runs shows it. Times are those of its records, in milliseconds since the epoch."""
+
+    id: str
+    project: str
+    name: str
+    status: str
+    tags: list[str]
+    config: dict[str, JsonValue]
+    summary: dict[str, Number]
+    points: dict[str, int]
+    created_ms: int
+    updated_ms: int
+
+
+class RunDetail(RunView):
+    """A run with what only its own page asks for. `last_seen_ms` is the server's time of its last request."""
+
+    host: str | None
+    reason: str | None
+    last_seen_ms: int
+
+
+class RunPage(TypedDict):
+    """Runs, newest first, and where the next page starts."""
+
+    runs: list[RunView]
+    next: str | None
+
+
+class ConsoleLine(TypedDict):
+    """One printed line; `id` ascends in the order of arrival."""
+
+    id: int
+    time_ms: int
+    stream: str
+    line: int
+    text: str
+
+
+class WriterCount(TypedDict):
+    """What arrived from one writer. Nothing is missing when `stored` is `max_seq`."""
+
+    writer_id: str
+    stored: int
+    max_seq: int
+    doubled: int
+
+
+class BadCursor(ValueError):
+    """Raised when a cursor is none that a page of runs ended with."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunQuery:
+    """Which runs, and from where on; `limit` is 1 to 1000."""
+
+    limit: int = 100
+    cursor: str | None = None
+    project: str | None = None
+    status: RunStatus | None = None
+
+
+def read_runs(db_path: Path, *, limit: int = 1000, project: str | None = None) -> list[RunView]:
+    """The newest runs, straight from disk, whether a server runs or not; none when there is no database yet.
+
+    Raises `DatabaseFromTheFuture` when a newer flashtrial wrote it.
+    """
+    return page_of_runs(db_path, RunQuery(limit, project=project))["runs"]
+
+
+def page_of_runs(db_path: Path, query: RunQuery) -> RunPage:
+    """One page of runs. Raises `BadCursor`."""
+    conditions, parameters = _conditions(query)
+    with _reading(db_path) as connection:
+        rows = connection.execute(
+            f"SELECT {_COLUMNS} FROM runs {conditions} ORDER BY created_ms DESC, number DESC LIMIT :limit",  # noqa: S608 - our own words
+            parameters,
+        ).fetchall()
+        more = len(rows) > query.limit
+        del rows[query.limit :]
+        series = _series_of(connection, [row[0] for row in rows])
+    runs = [_run_view(row, series.get(row[0], [])) for row in rows]
+    return {"runs": runs, "next": f"{rows[-1][_CREATED]}-{rows[-1][0]}" if more else None}
+
+
+def read_run(db_path: Path, run_id: str) -> RunDetail | None:
+    """One run, or None when there is none with this id."""
+    with _reading(db_path) as connection:
+        row = connection.execute(
+            f"SELECT {_COLUMNS}, host, reason, last_seen_ms FROM runs WHERE id = ?",  # noqa: S608 - our own words
+            (run_id,),
+        ).fetchone()
+        if row is None:
+            return None
+        view = _run_view(row, _series_of(connection, [row[0]]).get(row[0], []))
+    host, reason, last_seen_ms = row[-3:]
+    return {**view, "host": host, "reason": reason, "last_seen_ms": last_seen_ms}
+
+
+def run_exists(db_path: Path, run_id: str) -> bool:
+    """Whether there is a run with this id."""
+    with _reading(db_path) as connection:
+        return connection.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone() is not None
+
+
+def metric_names(db_path: Path, run_id: str) -> dict[SeriesKind, list[str]]:
+    """The names of the run's series by kind, sorted; empty when there is no such run."""
+    with _reading(db_path) as connection:
+        rows = connection.execute(
+            "SELECT kind, series.name FROM series JOIN runs ON runs.number = run WHERE runs.id = ? "
+            "ORDER BY series.name",
+            (run_id,),
+        ).fetchall()
+    return {wanted: [name for kind, name in rows if kind == wanted] for wanted in SeriesKind}
+
+
+def metric_points(
+    db_path: Path, run_id: str, name: str, *, start: int | None = None, end: int | None = None, limit: int = 1000
+) -> list[tuple[int, int, Number]]:
+    """(step, time_ms, value) by ascending step, from step `start` to step `end`, thinned to `limit` (4 or more).
+
+    Empty when there is no such run or series. A metric wins over a system figure of the same name.
+    """
+    with _reading(db_path) as connection:
+        rows = connection.execute(
+            "SELECT step, time_ms, value FROM points WHERE series = ("
+            "SELECT series.number FROM series JOIN runs ON runs.number = run "
+            "WHERE runs.id = ? AND series.name = ? ORDER BY kind LIMIT 1) "
+            "AND step BETWEEN ? AND ? ORDER BY step, writer, seq",
+            (run_id, name, -(2**63) if start is None else start, 2**63 - 1 if end is None else end),
+        ).fetchall()
+    points: list[Point] = [(step, time_ms, math.nan if value is None else value) for step, time_ms, value in rows]
+    return [(step, time_ms, _number(value)) for step, time_ms, value in downsample(points, limit)]
+
+
+def console_lines(db_path: Path, run_id: str, *, after: int = 0, limit: int = MAX_PAGE) -> list[ConsoleLine]:
+    """The run's lines in the order of arrival, those behind the line with id `after`."""
+    with _reading(db_path) as connection:
+        rows = connection.execute(
+            "SELECT number, time_ms, stream, line, text FROM console "
+            "WHERE run = (SELECT number FROM runs WHERE id = ?) AND number > ? ORDER BY number LIMIT ?",
+            (run_id, after, limit),
+        ).fetchall()
+    return [
+        {"id": number, "time_ms": time_ms, "stream": stream, "line": line, "text": text}
+        for number, time_ms, stream, line, text in rows
+    ]
+
+
+def verify_counts(db_path: Path, run_id: str) -> list[WriterCount]:
+    """What is stored of each writer of the run, proved by sequence numbers; empty when there is no such run.
+
+    `doubled` counts console lines that share a sequence number; of the other kinds a table's key forbids it.
+    """
+    with _reading(db_path) as connection:
+        writers = connection.execute(
+            "SELECT writers.number, writers.id, taken FROM writers JOIN runs ON runs.number = run "
+            "WHERE runs.id = ? ORDER BY writers.number",
+            (run_id,),
+        ).fetchall()
+        doubled = dict(
+            connection.execute(
+                "SELECT writer, count(*) - count(DISTINCT seq) FROM console "
+                "WHERE run = (SELECT number FROM runs WHERE id = ?) GROUP BY writer",
+                (run_id,),
+            ).fetchall()
+        )
+    taken = [(number, writer_id, IntervalSet.decode(blob)) for number, writer_id, blob in writers]
+    return [
+        {"writer_id": writer_id, "stored": len(seqs), "max_seq": seqs.highest, "doubled": doubled.get(number, 0)}
+        for number, writer_id, seqs in taken
+    ]
+
+
+def runs_by_status(db_path: Path) -> dict[str, int]:
+    """How many runs stand where."""
+    with _reading(db_path) as connection:
+        return dict(connection.execute("SELECT status, count(*) FROM runs GROUP BY status").fetchall())
+
+
+_COLUMNS = "number, id, project, name, status, tags, config, created_ms, updated_ms"
+_CREATED = 7
+
+_SeriesRow: TypeAlias = "tuple[str, int, float | None]"
+
+
+@contextlib.contextmanager
+def _reading(db_path: Path) -> Iterator[sqlite3.Connection]:
+    """A read-only connection inside one snapshot; to an empty database where there is no file."""
+    connection = sqlite.connect(db_path, read_only=True) if db_path.exists() else _empty_database()
+    try:
+        if not check_readable(connection):
+            connection.close()
+            connection = _empty_database()
+        connection.execute("BEGIN")
+        yield connection
+    finally:
+        connection.close()
+
+
+def _empty_database() -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    sqlite.migrate(connection, MIGRATIONS)
+    return connection
+
+
+def _conditions(query: RunQuery) -> tuple[str, dict[str, object]]:
+    wanted: dict[str, object] = {"limit": query.limit + 1}
+    conditions = []
+    if query.cursor is not None:
+        wanted["created_ms"], wanted["number"] = _parse_cursor(query.cursor)
+        conditions.append("(created_ms, number) < (:created_ms, :number)")
+    if query.project is not None:
+        wanted["project"] = query.project
+        conditions.append("project = :project")
+    if query.status is not None:
+        wanted["status"] = query.status
+        conditions.append("status = :status")
+    return f"WHERE {' AND '.join(conditions)}" if conditions else "", wanted
+
+
+def _parse_cursor(cursor: str) -> tuple[int, int]:
+    created_ms, _, number = cursor.partition("-")
+    if not (created_ms.isdecimal() and number.isdecimal() and max(len(created_ms), len(number)) < 19):
+        raise BadCursor(f"{cursor!r:.60} is no cursor of a list of runs")
+    return int(created_ms), int(number)
+
+
+def _series_of(connection: sqlite3.Connection, runs: Sequence[int]) -> dict[int, list[_SeriesRow]]:
+    """The user's series of each of the runs: name, count, last value."""
+    found: dict[int, list[_SeriesRow]] = {}
+    rows = connection.execute(
+        "SELECT run, name, points, last_value FROM series WHERE kind = ? AND run IN (SELECT value FROM json_each(?)) "
+        "ORDER BY name",
+        (SeriesKind.METRIC, orjson.dumps(list(runs)).decode()),
+    )
+    for run, name, points, last_value in rows:
+        found.setdefault(run, []).append((name, points, last_value))
+    return found
+
+
+def _run_view(row: Sequence[Any], series: Sequence[_SeriesRow]) -> RunView:
+    """The run in a row that begins with `_COLUMNS`."""
+    _, run_id, project, name, status, tags, config, created_ms, updated_ms, *_ = row
+    return {
+        "id": run_id,
+        "project": project,
+        "name": name,
+        "status": status,
+        "tags": orjson.loads(tags),
+        "config": orjson.loads(config),
+        "summary": {name: _number(math.nan if value is None else value) for name, _, value in series},
+        "points": {name: points for name, points, _ in series},
+        "created_ms": created_ms,
+        "updated_ms": updated_ms,
+    }
+
+
+def _number(value: float) -> Number:
+    return value if math.isfinite(value) else not_finite_name(value)
