@@ -1,0 +1,69 @@
+"""What has to be installed for a list of requirements over a base, decided before anything runs. Pure."""
+
+import hashlib
+import re
+import sys
+import sysconfig
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from flashtrial.worker.base_packages import InstalledPackage, fingerprint
+from flashtrial.worker.requirements import missing, normalised
+
+# A layer never replaces these behind the user's back: they are large, and fit the machine's driver.
+_PROTECTED = re.compile(r"torch|torchvision|torchaudio|triton|pytorch-triton.*|nvidia-.*|cuda-.*")
+
+
+@dataclass(frozen=True, slots=True)
+class InstallPlan:
+    """One layer to be: what is asked for, what of it the base lacks, and what of the base is to stay.
+
+    `requirements` are all that were asked for, normalised and sorted, since the lacking ones must fit the rest.
+    """
+
+    key: str
+    requirements: tuple[str, ...]
+    missing: tuple[str, ...]
+    base_pins: tuple[str, ...]
+    protected_pins: tuple[str, ...]
+
+
+def plan_install(requirements: Sequence[Requirement], base: Mapping[str, InstalledPackage]) -> InstallPlan | None:
+    """The plan that makes `requirements` importable over `base`; None when they are so already."""
+    lacking = missing(requirements, base)
+    if not lacking:
+        return None
+    lines = tuple(sorted({normalised(one) for one in requirements}))
+    replaced = {canonicalize_name(one.name) for one in lacking}
+    kept = {name: package for name, package in base.items() if name not in replaced}
+    return InstallPlan(
+        key=layer_key(lines, base),
+        requirements=lines,
+        missing=tuple(normalised(one) for one in lacking),
+        base_pins=_pins(kept.values()),
+        protected_pins=() if _any_protected(replaced) else _pins(kept[name] for name in kept if is_protected(name)),
+    )
+
+
+def layer_key(requirements: Sequence[str], base: Mapping[str, InstalledPackage]) -> str:
+    """16 hex digits: the same for the same normalised requirements, Python, platform and base, on any machine."""
+    python = f"{sys.implementation.cache_tag} {sysconfig.get_platform()}"
+    facts = "\n".join([python, fingerprint(base), *requirements])
+    return hashlib.sha256(facts.encode()).hexdigest()[:16]
+
+
+def is_protected(name: str) -> bool:
+    """Whether the distribution is of torch or CUDA; `name` is canonical."""
+    return _PROTECTED.fullmatch(name) is not None
+
+
+def _any_protected(names: Iterable[str]) -> bool:
+    """Another torch, asked for by name, brings its own CUDA: then none of them can be pinned."""
+    return any(map(is_protected, names))
+
+
+def _pins(packages: Iterable[InstalledPackage]) -> tuple[str, ...]:
+    return tuple(sorted(f"{package.name}=={package.version}" for package in packages))

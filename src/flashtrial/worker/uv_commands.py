@@ -1,0 +1,80 @@
+"""How uv is called, and how what it says is read. Pure but for the look at file systems in `environment`."""
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import uv
+
+_RESOLVED = re.compile(r"^ \+ (?P<name>[\w.-]+)==(?P<version>\S+?)(?: \(from (?P<url>\S+)\))?$", re.MULTILINE)
+_CHATTER = re.compile(r"^(Using (Python|CPython)|Resolved |warning: |\s*$)")
+_REASON_LINES = 20
+
+# What pip reads and uv does not, under uv's names, so that one set-up serves both. pip separates by blanks.
+_OF_PIP = {
+    "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
+    "PIP_EXTRA_INDEX_URL": "UV_EXTRA_INDEX_URL",
+    "PIP_FIND_LINKS": "UV_FIND_LINKS",
+    "PIP_NO_INDEX": "UV_NO_INDEX",
+    "PIP_TRUSTED_HOST": "UV_INSECURE_HOST",
+    "PIP_CERT": "SSL_CERT_FILE",
+}
+_SEPARATED_BY_COMMA = frozenset({"UV_FIND_LINKS"})
+_OLD_NAMES = {"UV_DEFAULT_INDEX": "UV_INDEX_URL"}
+
+
+def resolve_command(requirements: Path, constraints: Path) -> list[str]:
+    """Say what would have to be installed over this interpreter's packages to meet `requirements`.
+
+    A dry run rather than `pip compile`, because it alone knows what is installed: builds that no index has (a torch
+    with ``+cu124``) keep their place, and their dependencies come from their own metadata.
+    """
+    return [*_pip_install(), "--dry-run", "--requirements", str(requirements), "--constraints", str(constraints)]
+
+
+def install_command(resolved: Path, site: Path) -> list[str]:
+    """Put exactly the packages of `resolved` into `site`."""
+    return [*_pip_install(), "--no-deps", "--requirements", str(resolved), "--target", str(site)]
+
+
+def _pip_install() -> list[str]:
+    return [uv.find_uv_bin(), "pip", "install", "--color=never", "--no-progress", "--python", sys.executable]
+
+
+def environment(given: Mapping[str, str], cache: Path, target: Path) -> dict[str, str]:
+    """`given` with uv's cache, links and index settings, none of which overrides what the user set for uv.
+
+    `cache` and `target` exist; links are hard where both lie on one file system.
+    """
+    chosen = {**given, "UV_PYTHON_DOWNLOADS": "never"}
+    for theirs, ours in _OF_PIP.items():
+        if given.get(theirs) and not given.get(ours) and not given.get(_OLD_NAMES.get(ours, ours)):
+            chosen[ours] = ",".join(given[theirs].split()) if ours in _SEPARATED_BY_COMMA else given[theirs]
+    chosen.setdefault("UV_CACHE_DIR", str(cache))
+    same_file_system = Path(chosen["UV_CACHE_DIR"]).stat().st_dev == target.stat().st_dev
+    chosen.setdefault("UV_LINK_MODE", "hardlink" if same_file_system else "copy")
+    return chosen
+
+
+def resolved(said: str) -> tuple[str, ...]:
+    """The exact requirements that a dry run listed."""
+    return tuple(_exact(match) for match in _RESOLVED.finditer(said))
+
+
+def _exact(match: re.Match[str]) -> str:
+    return f"{match['name']} @ {match['url']}" if match["url"] else f"{match['name']}=={match['version']}"
+
+
+def is_conflict(said: str) -> bool:
+    """Whether uv found that the requirements, or they and the constraints, exclude each other."""
+    return "No solution found" in said
+
+
+def reason(said: str) -> str:
+    """The last lines of what uv said, without those that tell of no error."""
+    return "\n".join(list(_telling_lines(said))[-_REASON_LINES:])
+
+
+def _telling_lines(said: str) -> Iterator[str]:
+    return (line.rstrip() for line in said.splitlines() if not _CHATTER.match(line))
