@@ -10,7 +10,6 @@ from flashtrial.cli import instance
 from flashtrial.cli.instance import Instance
 from flashtrial.core.errors import FlashtrialError
 
-GRACE_S = 15.0
 KILL_PATIENCE_S = 5.0
 _POLL_S = 0.05
 
@@ -19,7 +18,7 @@ class DidNotEnd(FlashtrialError):
     """Raised when an instance is there still after it was killed."""
 
 
-def stop(home: Path, grace_s: float = GRACE_S) -> str:
+def stop(home: Path, grace_s: float) -> str:
     """End the instance of `home`, if one lives, and say what was done. Calling twice is safe. Raises `DidNotEnd`."""
     running = instance.find(home)
     if running is None:

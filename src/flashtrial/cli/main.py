@@ -76,11 +76,13 @@ def up(
 
 
 @app.command()
-def down() -> None:
+def down(
+    grace: Annotated[float, typer.Option(min=0, help="Seconds until it is killed.")] = 15.0,
+) -> None:
     """Stop the instance that runs in the background."""
     from flashtrial.cli import down as down_
 
-    typer.echo(down_.stop(env.home()))
+    typer.echo(down_.stop(env.home(), grace))
 
 
 @app.command()
@@ -161,7 +163,7 @@ def verify(run_id: Annotated[str, typer.Argument(metavar="RUN")], as_json: Json 
     """Prove by sequence numbers which records of a run arrived; exit code 1 when some are missing or doubled."""
     from flashtrial.cli import verify as verify_
 
-    audit = verify_.audit(env.home(), run_id)
+    audit = verify_.audit(env.home(), env.outbox_dir(), run_id)
     if as_json:
         typer.echo(json.dumps(audit.as_json()))
     else:

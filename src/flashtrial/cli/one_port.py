@@ -16,7 +16,6 @@ from flashtrial.core.errors import FlashtrialError
 
 PORTS_TRIED = 50
 GRACE_S = 5
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}  # noqa: S104 - compared with, not bound
 
 
@@ -36,15 +35,6 @@ class Listener:
     def url(self) -> str:
         host = _WILDCARDS.get(self.host, f"[{self.host}]" if ":" in self.host else self.host)
         return f"http://{host}:{self.port}"
-
-    @property
-    def is_loopback(self) -> bool:
-        return is_loopback(self.host)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a socket bound to `host`."""
-    return host in _LOOPBACK or host.startswith("127.")
 
 
 def listen(host: str, port: int = env.DEFAULT_PORT) -> Listener:
@@ -91,7 +81,11 @@ class OnePortServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
-        await self._on_serving()
+        try:
+            await self._on_serving()
+        except BaseException:
+            await self.shutdown(sockets=sockets)
+            raise
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         try:

@@ -54,8 +54,5 @@ def _local_runpod(url: str, home: Path) -> PartStatus:
         key = environment.read_key(home)
     except environment.NoKey as error:
         return PartStatus(False, f"{url}/v2", str(error))
-    answer = probe.get(f"{url}/v2/{_PROBED_ENDPOINT}/health", key=key)
+    answer = probe.post(f"{url}/graphql", {"query": "query { gpuTypes { id } }"}, key=key)
     return PartStatus(answer.ok, f"{url}/v2", answer.problem)
-
-
-_PROBED_ENDPOINT = "ping"

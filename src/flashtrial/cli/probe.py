@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,13 +32,26 @@ class Answer:
             return None
 
 
-def get(url: str, *, key: str = "", timeout_s: float = TIMEOUT_S) -> Answer:
+def get(url: str, *, key: str = "") -> Answer:
     """The answer to a GET of `url`, with `key` as the bearer token where one is given. Never raises for the network."""
+    return _ask("GET", url, key, b"")
+
+
+def post(url: str, fields: Mapping[str, object], *, key: str = "") -> Answer:
+    """The answer to a POST of `fields` as JSON; otherwise as `get`."""
+    return _ask("POST", url, key, json.dumps(fields).encode())
+
+
+def _ask(method: str, url: str, key: str, body: bytes) -> Answer:
     import urllib3
 
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    headers = {"Content-Type": "application/json"} if body else {}
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
     try:
-        response = _pool().request("GET", url, headers=headers, timeout=timeout_s, retries=False, redirect=False)
+        response = _pool().request(
+            method, url, body=body or None, headers=headers, timeout=TIMEOUT_S, retries=False, redirect=False
+        )
     except urllib3.exceptions.HTTPError as error:
         return Answer(0, problem=_plainly(error))
     return Answer(response.status, response.data, "" if response.status < 400 else f"answered {response.status}")

@@ -1,13 +1,17 @@
 """The runs of a home as the public contract shows them, and as a table for people."""
 
+import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 _SHOWN_METRICS = 4
+_WIDTH_WITHOUT_TERMINAL = 200  # a pipe has no width: cut nothing
 _STYLES = {"finished": "green", "running": "cyan", "failed": "red", "interrupted": "red", "lost": "red"}
 
 
@@ -38,20 +42,50 @@ class RunRow:
         return self.status in ("created", "running")
 
 
-def table(rows: list[RunRow], title: str | None = None) -> "Table":
+def on_disk(home: Path) -> list[dict[str, Any]]:
+    """The newest thousand runs in the home's database, as ``flashtrial runs --json`` prints them; nothing need run."""
+    from flashtrial.server.settings import database_of
+    from flashtrial.server.views import read_runs
+
+    return [dict(view) for view in read_runs(database_of(home))]
+
+
+def show(home: Path, *, as_json: bool, echo: Callable[[str], None]) -> None:
+    """Print the runs of `home`, as JSON or as a table."""
+    listed = on_disk(home)
+    if as_json:
+        echo(json.dumps(listed, indent=2, allow_nan=False))
+    elif listed:
+        _print(table([RunRow.from_json(fields) for fields in listed], with_ids=True))
+    else:
+        echo(f"no runs in {home} yet")
+
+
+def _print(shown: "Table") -> None:
+    from rich.console import Console
+
+    terminal = Console()
+    if not terminal.is_terminal:
+        terminal.width = _WIDTH_WITHOUT_TERMINAL
+    terminal.print(shown)
+
+
+def table(rows: list[RunRow], *, with_ids: bool = False) -> "Table":
     """The rows for people: name, status, number of points, last value of the first metrics."""
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(title=title, title_justify="left", expand=False)
-    for heading in ("project", "run", "status"):
+    shown = Table()
+    for heading in (*(["id"] if with_ids else []), "project", "run", "status"):
         shown.add_column(heading, no_wrap=True)
     shown.add_column("points", justify="right")
     shown.add_column("last metrics")
     for row in rows:
         status = Text(row.status, style=_STYLES.get(row.status, "yellow"))
         # Text, so that a name with brackets in it is shown and not taken for markup
-        shown.add_row(Text(row.project), Text(row.name), status, str(row.total_points), Text(last_metrics(row)))
+        names = [Text(row.id)] if with_ids else []
+        names += [Text(row.project), Text(row.name)]
+        shown.add_row(*names, status, str(row.total_points), Text(last_metrics(row)))
     return shown
 
 

@@ -9,6 +9,7 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from flashtrial.core.errors import ConfigurationError, FlashtrialError
 
 READY_DEADLINE_S = 60.0
 _POLL_S = 0.05
+_LOOPBACK = frozenset({"localhost", "::1"})
 
 Say = Callable[[str], None]
 
@@ -111,7 +113,22 @@ def _start(home: Path, options: UpOptions, say: Say) -> Instance:
     say(f"flashtrial {started.version} is up: {started.url} (pid {started.pid}, log {log})")
     if started.port != options.port and options.port:
         say(f"port {options.port} is taken by another program, so it listens on {started.port}")
+    say_who_may_come(options.host, started.port, say)
     return started
+
+
+def say_who_may_come(host: str, port: int, say: Say) -> None:
+    """Off loopback, tell the address for other machines and where the token is that they need."""
+    if not is_loopback(host):
+        say(
+            f"other machines reach it as http://{socket.gethostname()}:{port}; its API needs the token that "
+            "`flashtrial env` prints as RUNPOD_API_KEY: give it to clients as FLASHTRIAL_TOKEN"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a socket bound to `host`."""
+    return host in _LOOPBACK or host.startswith("127.")
 
 
 def _make(directory: Path) -> Path:

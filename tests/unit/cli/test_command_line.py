@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 import flashtrial
-from flashtrial.cli import doctor, one_port, script, up
+from flashtrial.cli import doctor, script, up
 from flashtrial.cli.main import app
 
 COMMANDS = ["up", "down", "status", "env", "run", "worker", "ping", "runs", "verify", "sync", "doctor"]
@@ -87,7 +87,7 @@ def test_a_detached_instance_is_asked_for_the_same() -> None:
     ],
 )
 def test_loopback_is_told_from_the_rest(host: str, only_here: bool) -> None:
-    assert one_port.is_loopback(host) is only_here
+    assert up.is_loopback(host) is only_here
 
 
 def test_the_doctor_looks_without_making_a_home(flashtrial_home: Path) -> None:
