@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 from flashtrial.process import blobs
+from flashtrial.process.call_spec import CallSpec
 from flashtrial.process.channel import Channel, ChannelClosed
 from flashtrial.process.conversation import Conversation, Phase
 from flashtrial.process.outcome import Cancelled, Outcome, TimedOut
 from flashtrial.process.output import OutputPipe, log_late_output
-from flashtrial.protocol.child import Invoke, Message, ProtocolError, Raised, Returned
+from flashtrial.protocol.child import Message, ProtocolError, Raised, Returned
 
 TERM_GRACE_S: Final = 0.3
 
@@ -60,17 +61,15 @@ class Child:
         """Whether it is idle and, as far as can be seen without waiting, alive."""
         return self.conversation.phase.takes_calls and not self._is_over()
 
-    async def call(
-        self, command: Invoke, arguments: bytes, sink: Callable[[bytes], None], timeout_s: float | None = None
-    ) -> Outcome:
+    async def call(self, spec: CallSpec, sink: Callable[[bytes], None], timeout_s: float | None = None) -> Outcome:
         """Run one call; `sink` gets its output as it comes, and all of it before this returns.
 
         When this task is cancelled the child is killed, and the cancellation goes on once it is buried.
         """
-        exchange = _Exchange(self, command.call_id, sink)
+        exchange = _Exchange(self, spec.call_id, sink)
         try:
             with exchange.listening():
-                self._send(command, arguments, exchange)
+                self._send(spec, exchange)
                 async with asyncio.timeout(timeout_s):
                     return await exchange.outcome
         except TimeoutError:
@@ -111,9 +110,10 @@ class Child:
     def channel(self) -> Channel:
         return self._channel
 
-    def _send(self, command: Invoke, arguments: bytes, exchange: "_Exchange") -> None:
-        self.conversation.begun(command.call_id)
-        file = blobs.to_file(arguments)
+    def _send(self, spec: CallSpec, exchange: "_Exchange") -> None:
+        self.conversation.begun(spec.call_id)
+        file = blobs.to_file(spec.arguments)
+        command = spec.command(spec.arguments if file is None else None)
         descriptors = [exchange.pipe.write_end, *([file] if file is not None else [])]
         try:
             with contextlib.suppress(ChannelClosed):  # the listening side finds out how it ended

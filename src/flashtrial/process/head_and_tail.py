@@ -35,8 +35,11 @@ class HeadAndTail:
             self._cut_bytes += dropped
 
     def text(self) -> str:
-        """What was kept, decoded as UTF-8 with U+FFFD for what is none; a line in the middle tells of the cut."""
+        """What was kept, decoded as UTF-8 with escapes for what is none; a line in the middle tells of the cut."""
         if not self._cut_bytes:
-            return (bytes(self._head) + b"".join(self._tail)).decode(errors="replace")
-        head, tail = bytes(self._head).decode(errors="replace"), b"".join(self._tail).decode(errors="replace")
-        return f"{head}\n[… {self._cut_bytes} bytes cut …]\n{tail}"
+            return _text(bytes(self._head) + b"".join(self._tail))
+        return f"{_text(bytes(self._head))}\n[… {self._cut_bytes} bytes cut …]\n{_text(b''.join(self._tail))}"
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")

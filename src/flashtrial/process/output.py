@@ -6,53 +6,33 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-HEAD_BYTES: Final = 512 * 1024
-TAIL_BYTES: Final = 512 * 1024
+from flashtrial.process.head_and_tail import HeadAndTail
+
+KEPT_BYTES: Final = 1024 * 1024
 _CHUNK_BYTES: Final = 64 * 1024
 
 logger = logging.getLogger(__name__)
 
 
 class OutputBuffer:
-    """The first `HEAD_BYTES` and the last `TAIL_BYTES` of what was written; the cut between them is said."""
+    """What a call's user sees: the code's output and the worker's own lines, in order, head and tail of it kept."""
 
     def __init__(self) -> None:
-        self._head = bytearray()
-        self._tail = bytearray()
-        self._cut = 0
+        self._kept = HeadAndTail(KEPT_BYTES)
+        self._in_line = False
 
     def append(self, data: bytes) -> None:
-        room = HEAD_BYTES - len(self._head)
-        if room > 0:
-            self._head += data[:room]
-            data = data[room:]
-        self._tail += data
-        # trimmed when twice too long, so that the cost of the deletions stays linear
-        if len(self._tail) > 2 * TAIL_BYTES:
-            self._trim()
+        self._kept.add(data)
+        self._in_line = not data.endswith(b"\n")
 
     def append_line(self, line: str) -> None:
         """A line of the worker's own; it starts at the beginning of a line, whatever the user's code left open."""
-        last = self._tail or self._head
-        if last and not last.endswith(b"\n"):
-            self.append(b"\n")
-        self.append(line.encode("utf-8", "backslashreplace") + b"\n")
+        gap = "\n" if self._in_line else ""
+        self.append(f"{gap}{line}\n".encode("utf-8", "backslashreplace"))
 
     def text(self) -> str:
-        """What was kept, as text; bytes that are no UTF-8 are shown as escapes."""
-        self._trim()
-        cut = f"\n… {self._cut} bytes of output left out …\n" if self._cut else ""
-        return _text(self._head) + cut + _text(self._tail)
-
-    def _trim(self) -> None:
-        over = len(self._tail) - TAIL_BYTES
-        if over > 0:
-            del self._tail[:over]
-            self._cut += over
-
-
-def _text(data: bytearray) -> str:
-    return data.decode("utf-8", "backslashreplace")
+        """What was kept, as text; bytes that are no UTF-8 are shown as escapes, and a cut is said."""
+        return self._kept.text()
 
 
 class OutputPipe:

@@ -117,5 +117,12 @@ class FunctionResponse(BaseModel):
         return self
 
     def to_wire(self) -> dict[str, Any]:
-        """The JSON-ready dict the platform carries; what is not set is left out, except `stdout`."""
-        return self.model_dump(mode="json", exclude_none=True)
+        """The JSON-ready dict the platform carries: what was set and is not None, `stdout`, and a JSON null result."""
+        wire = {name: getattr(self, name) for name in self.model_fields_set if getattr(self, name) is not None}
+        if self.instance_info is not None:
+            wire["instance_info"] = self.instance_info.model_dump(exclude_none=True)
+        if "json_result" in self.model_fields_set:
+            wire["json_result"] = self.json_result
+        if self.error_kind is not None:
+            wire["error_kind"] = self.error_kind.value
+        return {**wire, "stdout": self.stdout}

@@ -1,0 +1,37 @@
+"""One call, as the parent holds it: everything a child needs, arguments still encoded."""
+
+from dataclasses import dataclass
+
+from flashtrial.protocol.child import Invoke
+
+
+@dataclass(frozen=True, slots=True)
+class CallSpec:
+    """One call, all that a child needs for it; `arguments` are packed and still encoded. `method` None: a function."""
+
+    call_id: str
+    target: str
+    source: str
+    modules: dict[str, str]
+    format: str
+    arguments: bytes
+    method: str | None = None
+    construct: bool = False
+
+    @property
+    def local_names(self) -> tuple[str, ...]:
+        """Top-level names of the modules that came with the call, which no template may import."""
+        return tuple(sorted({path.split("/")[0].removesuffix(".py") for path in self.modules}))
+
+    def command(self, inline_arguments: bytes | None) -> Invoke:
+        """The message for the child; None when the arguments travel beside it."""
+        return Invoke(
+            call_id=self.call_id,
+            target=self.target,
+            source=self.source,
+            modules=self.modules,
+            format=self.format,
+            method=self.method,
+            construct=self.construct,
+            arguments=inline_arguments,
+        )

@@ -1,0 +1,91 @@
+"""What the two executors have in common: a request made into a call spec, and what comes of a call."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import ormsgpack
+
+from flashtrial.core.errors import FlashtrialError
+from flashtrial.core.ids import new_id
+from flashtrial.process.call_spec import CallSpec
+from flashtrial.process.environment import Environment
+from flashtrial.process.outcome import Failure, Outcome
+from flashtrial.protocol.execution import ExecutionType, FunctionRequest, InstanceInfo, SerializationFormat
+
+
+class RequestRefused(FlashtrialError):
+    """Raised when a request is well formed but asks for what cannot be done; nothing was run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What became of a request: the call's outcome, or why there was no call, and what is known of the instance."""
+
+    result: Outcome | Failure
+    instance_id: str | None = None
+    instance_info: InstanceInfo | None = None
+
+
+class BaseExecutor(Protocol):
+    """Runs requests of one kind."""
+
+    async def execute(
+        self, request: FunctionRequest, environment: Environment, sink: Callable[[bytes], None]
+    ) -> Execution:
+        """Run `request` with the packages of `environment`; `sink` gets the output while it runs.
+
+        Raises `RequestRefused`.
+        """
+        ...
+
+
+def call_spec(request: FunctionRequest, *, construct: bool = False) -> CallSpec:
+    """The call that `request` asks for. Raises `RequestRefused` when its source or an argument is missing or odd."""
+    is_class = request.execution_type is ExecutionType.CLASS
+    source = request.class_code if is_class else request.function_code
+    target = request.class_name if is_class else request.function_name
+    if source is None or target is None:
+        field = "class_code" if is_class else "function_code"
+        raise RequestRefused(
+            f"{field} is missing: this worker runs the source that comes with a request, send it along"
+        )
+    return CallSpec(
+        call_id=new_id("call"),
+        target=target,
+        source=source,
+        modules=request.modules,
+        format=request.serialization_format,
+        arguments=_packed(request),
+        method=_public(request.method_name) if is_class else None,
+        construct=construct,
+    )
+
+
+def _public(method: str) -> str:
+    if method.startswith("_") and method != "__call__":
+        raise RequestRefused(f"method {method!r} is private; only public methods and __call__ can be called remotely")
+    return method
+
+
+def _packed(request: FunctionRequest) -> bytes:
+    values: list[Any] = [request.args, request.kwargs, request.constructor_args, request.constructor_kwargs]
+    if request.serialization_format is SerializationFormat.JSON:
+        return json.dumps(values).encode()
+    for name, value in _named(request):
+        if not isinstance(value, str):
+            raise RequestRefused(
+                f"{name} is a {type(value).__name__}, not a base64(cloudpickle) string; "
+                'encode it, or send plain values with serialization_format="json"'
+            )
+    return ormsgpack.packb(values)
+
+
+def _named(request: FunctionRequest) -> list[tuple[str, Any]]:
+    return [
+        *((f"args[{place}]", value) for place, value in enumerate(request.args)),
+        *((f"kwargs[{name!r}]", value) for name, value in request.kwargs.items()),
+        *((f"constructor_args[{place}]", value) for place, value in enumerate(request.constructor_args)),
+        *((f"constructor_kwargs[{name!r}]", value) for name, value in request.constructor_kwargs.items()),
+    ]

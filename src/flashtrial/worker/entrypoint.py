@@ -1,0 +1,81 @@
+"""Where a worker starts: its parts are built here, once per process, and handed to the real RunPod loop.
+
+Nothing heavy is imported before it is needed; the SDK, whose import costs seconds, comes last.
+"""
+
+import atexit
+import functools
+import logging
+from pathlib import Path
+from typing import Any
+
+from flashtrial.core import env, log
+from flashtrial.core.clock import SystemClock
+from flashtrial.core.ids import new_id
+from flashtrial.process.launch import Launcher
+from flashtrial.process.supervisor import Supervisor
+from flashtrial.worker import parent_watch
+from flashtrial.worker.class_executor import ClassExecutor
+from flashtrial.worker.dependency_installer import DependencyInstaller
+from flashtrial.worker.function_executor import FunctionExecutor
+from flashtrial.worker.ledger import FileLedger, InstanceLedger, MemoryLedger
+from flashtrial.worker.log_streamer import LogStreamer
+from flashtrial.worker.remote_executor import RemoteExecutor
+
+logger = logging.getLogger(__name__)
+
+
+async def handler(event: dict[str, Any]) -> dict[str, Any]:
+    """Answer one RunPod job: ``{"input": FunctionRequest}`` in, a `FunctionResponse` dict out."""
+    return await _executor().execute(event)
+
+
+def main() -> None:
+    """Run the RunPod loop, or one job given as ``--test_input JSON``."""
+    log.configure()
+    if parent_pid := env.get(parent_watch.PARENT_PID):
+        parent_watch.end_with(int(parent_pid))
+    import runpod  # noqa: PLC0415 - costs seconds, and importing this module must not
+
+    concurrency = int(env.get(env.CONCURRENCY, "1"))
+    runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda _current: concurrency})
+
+
+@functools.cache
+def _executor() -> RemoteExecutor:
+    worker_id = env.get("RUNPOD_POD_ID") or new_id("worker")
+    _stream_own_log()
+    launcher = Launcher(_variables_of_children(worker_id))
+    atexit.register(launcher.close)
+    supervisor = Supervisor(launcher)
+    return RemoteExecutor(
+        DependencyInstaller(env.home()),
+        FunctionExecutor(supervisor),
+        ClassExecutor(supervisor, _ledger(worker_id), worker_id, SystemClock()),
+    )
+
+
+def _stream_own_log() -> None:
+    level = logging.getLevelNamesMapping().get(env.get(env.LOG_LEVEL, "INFO").upper(), logging.INFO)
+    package = logging.getLogger("flashtrial")
+    package.setLevel(level)
+    package.addHandler(LogStreamer(level))
+
+
+def _variables_of_children(worker_id: str) -> dict[str, str]:
+    return {
+        **env.without_secrets(env.snapshot()),
+        env.WORKER_ID: worker_id,
+        env.OUTBOX: str(env.outbox_dir()),
+    }
+
+
+def _ledger(worker_id: str) -> InstanceLedger:
+    endpoint = env.get("RUNPOD_ENDPOINT_ID")
+    if not endpoint:
+        return MemoryLedger(worker_id)
+    return FileLedger(env.home() / "instances" / Path(endpoint).name, worker_id)
+
+
+if __name__ == "__main__":
+    main()

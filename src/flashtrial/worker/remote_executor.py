@@ -1,0 +1,140 @@
+"""One request from its arrival to its answer; reading `execute` is reading the list of stages.
+
+::
+
+    event ─parse→ FunctionRequest ─install→ Environment ─run in a child→ Outcome ─answer→ dict
+"""
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+from pydantic import ValidationError
+
+from flashtrial.process.outcome import Failure, Returned, failure_of
+from flashtrial.process.output import OutputBuffer
+from flashtrial.protocol.execution import (
+    ExecutionType,
+    FailureKind,
+    FunctionRequest,
+    FunctionResponse,
+    SerializationFormat,
+)
+from flashtrial.worker.base_executor import BaseExecutor, Execution, RequestRefused
+from flashtrial.worker.class_executor import ClassExecutor
+from flashtrial.worker.dependency_installer import DependencyInstaller
+from flashtrial.worker.function_executor import FunctionExecutor
+from flashtrial.worker.install_errors import InstallFailed
+from flashtrial.worker.log_streamer import streaming_to
+
+logger = logging.getLogger(__name__)
+
+
+class RemoteExecutor:
+    """Answers requests. Owns none of its parts; safe for many requests at once in one event loop."""
+
+    def __init__(
+        self, installer: DependencyInstaller, function_executor: FunctionExecutor, class_executor: ClassExecutor
+    ) -> None:
+        self._installer = installer
+        self._functions = function_executor
+        self._classes = class_executor
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def execute(self, event: object) -> dict[str, Any]:
+        """The answer to one job, as a JSON-ready dict. Never raises but for cancellation, which ends the call."""
+        self._notice_new_loop()
+        output = OutputBuffer()
+        with streaming_to(output):
+            response = await self._answer(event, output)
+        return response.to_wire()
+
+    async def _answer(self, event: object, output: OutputBuffer) -> FunctionResponse:
+        try:
+            request = parse(event)
+            environment = await self._installer.environment_for(
+                request.dependencies, request.system_dependencies, request.accelerate_downloads
+            )
+            execution = await self._executor_for(request).execute(request, environment, output.append)
+            return answered(request, execution, output.text())
+        except RequestRefused as refusal:
+            return failed(Failure(FailureKind.REQUEST, str(refusal)), output.text())
+        except InstallFailed as failure:
+            return failed(Failure(failure.kind, str(failure)), output.text())
+        except Exception as bug:  # the edge of a request: the worker lives on, and the log has the whole story
+            logger.exception("a request failed in the worker itself", extra={"action": "internal_error"})
+            message = (
+                f"flashtrial's worker failed ({type(bug).__name__}: {bug}); this is a bug of ours, please report it"
+            )
+            return failed(Failure(FailureKind.INTERNAL, message), output.text())
+
+    def _executor_for(self, request: FunctionRequest) -> BaseExecutor:
+        return self._classes if request.execution_type is ExecutionType.CLASS else self._functions
+
+    def _notice_new_loop(self) -> None:
+        """One process may serve from several event loops in turn (`asyncio.run` per call); only locks mind."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop = loop
+            self._classes.forget_loop()
+
+
+def parse(event: object) -> FunctionRequest:
+    """The request in a job such as ``{"id": …, "input": {…}}``. Raises `RequestRefused` naming what is wrong."""
+    if not isinstance(event, dict) or not isinstance(event.get("input"), dict):
+        raise RequestRefused(
+            'a job is {"input": {…}} with a FunctionRequest inside; this one has no object under "input"'
+        )
+    try:
+        return FunctionRequest.model_validate(event["input"])
+    except ValidationError as error:
+        raise RequestRefused(f"the request cannot be used: {_problems(error)}") from error
+
+
+def answered(request: FunctionRequest, execution: Execution, stdout: str) -> FunctionResponse:
+    """The response for what became of a request."""
+    match execution.result:
+        case Returned(value=value):
+            return _returned(request, execution, value, stdout)
+        case Failure() as failure:
+            return failed(failure, stdout, execution)
+        case outcome:
+            return failed(failure_of(outcome), stdout, execution)
+
+
+def failed(failure: Failure, stdout: str, execution: Execution | None = None) -> FunctionResponse:
+    """The response for a request without a result."""
+    return FunctionResponse(
+        success=False,
+        error=failure.message or failure.kind,
+        error_kind=failure.kind,
+        stdout=stdout,
+        instance_id=execution.instance_id if execution else None,
+        instance_info=execution.instance_info if execution else None,
+    )
+
+
+def _returned(request: FunctionRequest, execution: Execution, value: bytes, stdout: str) -> FunctionResponse:
+    if request.serialization_format is SerializationFormat.JSON:
+        try:
+            result: dict[str, Any] = {"json_result": json.loads(value)}
+        except RecursionError:
+            message = "the call returned JSON that is nested too deeply to be sent; return something flatter"
+            return failed(Failure(FailureKind.RESULT, message), stdout, execution)
+    else:
+        result = {"result": value.decode("ascii")}
+    return FunctionResponse(
+        success=True,
+        stdout=stdout,
+        instance_id=execution.instance_id,
+        instance_info=execution.instance_info,
+        **result,
+    )
+
+
+def _problems(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(map(str, problem['loc'])) or 'request'}: {problem['msg'].removeprefix('Value error, ')}"
+        for problem in error.errors(include_url=False, include_context=False, include_input=False)
+    )
