@@ -1,0 +1,35 @@
+/** Which columns the table shows. */
+
+import type { Column } from "../model/columns";
+import { prefs } from "../state/prefs";
+import { useStore } from "../state/store";
+import { Popover } from "./Popover";
+
+/** Those of `columns` that are shown; the name always is. */
+export function shownColumns(columns: readonly Column[], chosen: Readonly<Record<string, boolean>>): Column[] {
+  return columns.filter((column) => column.kind === "name" || (chosen[column.key] ?? column.usual));
+}
+
+export function ColumnMenu({ columns }: { readonly columns: readonly Column[] }) {
+  const chosen = useStore(prefs, (state) => state.columns);
+  const shown = new Set(shownColumns(columns, chosen));
+  const choose = (column: Column, show: boolean) => prefs.set({ columns: { ...chosen, [column.key]: show } });
+  const hidden = columns.length - shown.size;
+  return (
+    <Popover label={hidden > 0 ? `Columns · ${hidden} hidden` : "Columns"}>
+      <fieldset class="checks">
+        <legend>Columns</legend>
+        {columns.filter((column) => column.kind !== "name").map((column) => (
+          <label key={column.key}>
+            <input type="checkbox" checked={shown.has(column)} onChange={(event) => choose(column, event.currentTarget.checked)} />
+            <span class="what">{column.label}</span>
+            {(column.kind === "metric" || column.kind === "config") && <span class="kind">{column.kind}</span>}
+          </label>
+        ))}
+      </fieldset>
+      <button type="button" class="quiet" onClick={() => prefs.set({ columns: {} })}>
+        Reset
+      </button>
+    </Popover>
+  );
+}
