@@ -44,8 +44,9 @@ class _Uv:
     def __init__(self, beside: Path, cache: Path, deadline: float) -> None:
         self.beside = beside
         self._deadline = deadline
-        files.ensure_private_dir(cache)
-        self._environment = uv_commands.environment(env.without_secrets(env.snapshot()), cache, beside)
+        self._environment = uv_commands.environment(env.without_secrets(env.snapshot()), cache)
+        used_cache = files.ensure_private_dir(Path(self._environment["UV_CACHE_DIR"]))
+        self._environment.setdefault("UV_LINK_MODE", uv_commands.link_mode(used_cache, beside))
 
     async def __call__(self, command: Sequence[str]) -> CompletedCommand:
         return await run_logged_subprocess(

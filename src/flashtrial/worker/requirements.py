@@ -19,7 +19,9 @@ from flashtrial.worker.install_errors import RequirementRefused
 _SCHEMES = frozenset({"http", "https", "git+https"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SHELL = re.compile(r"[`$|&;<>\\\"'{}*?#!]")
-_PATH = re.compile(r"^[.~/\\]|^[A-Za-z]:[\\/]|\.(whl|tar\.gz|zip|txt|toml|cfg)$|^[\w.-]+/")
+_FILE = re.compile(r"^[\w.+-]+\.(whl|tar\.gz|zip|txt|toml|cfg)$")  # the syntax would let these pass as names
+_PATH = re.compile(r"^[.~/\\]|^[A-Za-z]:[\\/]|^[\w.-]+/")
+_A_PATH = "it is a local path, which does not exist on the worker; send the source in `modules`"
 _URL_UNSAFE = re.compile(r"[`$|;<>\\\"'{}]")  # uv replaces ${…} in addresses by variables of its environment
 
 
@@ -65,17 +67,17 @@ def _forbidden(text: str) -> str:
         return "it contains a line break or another control character"
     if text.startswith("-"):
         return "it is an option of an installer; only package requirements are taken"
-    return ""
+    return _A_PATH if _FILE.match(text) else ""
 
 
 def _not_a_requirement(text: str, error: InvalidRequirement) -> str:
     """Why `text` did not parse, in words that fit what its author was about."""
     if re.search(r"(^|\s)--?[a-z]", text):
         return "it contains an option of an installer; only package requirements are taken"
+    if _PATH.search(text):
+        return _A_PATH
     if re.match(r"[a-z+]+:", text, re.IGNORECASE):
         return "it is a bare address; write 'name @ https://…'"
-    if _PATH.search(text):
-        return "it is a local path, which does not exist on the worker; send the source in `modules`"
     if match := _SHELL.search(text):
         return f"it contains the shell character {match[0]!r}"
     return f"it is not a requirement such as 'numpy>=2': {str(error).splitlines()[0]}"

@@ -1,4 +1,4 @@
-"""How uv is called, and how what it says is read. Pure but for the look at file systems in `environment`."""
+"""How uv is called, and how what it says is read. Runs nothing."""
 
 import re
 import sys
@@ -42,19 +42,18 @@ def _pip_install() -> list[str]:
     return [uv.find_uv_bin(), "pip", "install", "--color=never", "--no-progress", "--python", sys.executable]
 
 
-def environment(given: Mapping[str, str], cache: Path, target: Path) -> dict[str, str]:
-    """`given` with uv's cache, links and index settings, none of which overrides what the user set for uv.
-
-    `cache` and `target` exist; links are hard where both lie on one file system.
-    """
-    chosen = {**given, "UV_PYTHON_DOWNLOADS": "never"}
+def environment(given: Mapping[str, str], cache: Path) -> dict[str, str]:
+    """`given` with uv's cache and index settings, none of which overrides what the user set for uv."""
+    chosen = {"UV_CACHE_DIR": str(cache), **given, "UV_PYTHON_DOWNLOADS": "never"}
     for theirs, ours in _OF_PIP.items():
         if given.get(theirs) and not given.get(ours) and not given.get(_OLD_NAMES.get(ours, ours)):
             chosen[ours] = ",".join(given[theirs].split()) if ours in _SEPARATED_BY_COMMA else given[theirs]
-    chosen.setdefault("UV_CACHE_DIR", str(cache))
-    same_file_system = Path(chosen["UV_CACHE_DIR"]).stat().st_dev == target.stat().st_dev
-    chosen.setdefault("UV_LINK_MODE", "hardlink" if same_file_system else "copy")
     return chosen
+
+
+def link_mode(cache: Path, target: Path) -> str:
+    """Hard links where both lie on one file system: no copy, and no warning where there can be none."""
+    return "hardlink" if cache.stat().st_dev == target.stat().st_dev else "copy"
 
 
 def resolved(said: str) -> tuple[str, ...]:
