@@ -1,0 +1,84 @@
+"""What a run is does not depend on the order in which its records arrive."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flashtrial.protocol.records import RecordKind
+from flashtrial.protocol.trials import RunStatus
+from flashtrial.server.run_facts import Change, fold, merged
+
+json_maps = st.recursive(
+    st.dictionaries(st.sampled_from("abc"), st.integers()),
+    lambda inner: st.dictionaries(st.sampled_from("abc"), inner | st.integers()),
+    max_leaves=8,
+)
+
+
+def _state(writer: str, seq: int, time_ms: int, status: str, **fields: object) -> Change:
+    return Change(writer, seq, time_ms, RecordKind.STATE, {"status": status, **fields})
+
+
+def _config(writer: str, seq: int, time_ms: int, **values: object) -> Change:
+    return Change(writer, seq, time_ms, RecordKind.CONFIG, {"set": values})
+
+
+@st.composite
+def _histories(draw: st.DrawFn) -> list[Change]:
+    changes = []
+    for writer in ("w1", "w2"):
+        for seq in range(1, draw(st.integers(0, 5)) + 1):
+            status = draw(st.sampled_from(RunStatus))
+            body = {"status": status, "config": draw(json_maps), "tags": draw(st.lists(st.sampled_from("xy")))}
+            changes.append(Change(writer, seq, draw(st.integers(0, 9)), RecordKind.STATE, body))
+    return changes
+
+
+@given(_histories(), st.randoms(use_true_random=False))
+def test_a_run_is_the_same_however_its_records_arrive(history: list[Change], shuffler: Any) -> None:
+    shuffled = history.copy()
+    shuffler.shuffle(shuffled)
+    assert fold("r", shuffled) == fold("r", history)
+
+
+@given(_histories())
+def test_folding_changes_no_record(history: list[Change]) -> None:
+    assert fold("r", history) == fold("r", history)
+
+
+def test_a_run_that_nobody_named_is_called_by_its_id() -> None:
+    facts = fold("run_7", [])
+    assert (facts.name, facts.project, facts.status) == ("run_7", "default", RunStatus.CREATED)
+
+
+def test_a_clock_that_steps_back_does_not_reopen_a_run() -> None:
+    facts = fold("r", [_state("w1", 1, 5_000, "running"), _state("w1", 2, 1_000, "finished")])
+    assert facts.status is RunStatus.FINISHED
+
+
+def test_a_second_writer_that_joins_later_opens_the_run_again_and_keeps_its_name() -> None:
+    history = [
+        _state("w1", 1, 1, "running", name="mine", project="p"),
+        _state("w1", 2, 2, "interrupted", reason="killed"),
+        _state("w2", 1, 3, "running"),
+    ]
+    facts = fold("r", history)
+    assert (facts.name, facts.project, facts.status, facts.reason) == ("mine", "p", RunStatus.RUNNING, None)
+
+
+def test_config_is_merged_deeply_and_tags_are_replaced() -> None:
+    history = [
+        _state("w1", 1, 1, "running", config={"a": {"x": 1, "y": 1}, "b": 1}, tags=["one", "two"]),
+        _config("w1", 2, 2, a={"y": 2}, b={"z": 3}),
+        Change("w1", 3, 3, RecordKind.TAGS, {"tags": ["three"]}),
+    ]
+    facts = fold("r", history)
+    assert facts.config == {"a": {"x": 1, "y": 2}, "b": {"z": 3}}
+    assert facts.tags == ["three"]
+
+
+@given(json_maps, json_maps)
+def test_merging_twice_is_merging_once(config: dict[str, Any], news: dict[str, Any]) -> None:
+    once = merged(config, news)
+    assert merged(once, news) == once
