@@ -1,5 +1,8 @@
 """Running uv for one layer: resolve over the base, then install exactly that beside."""
 
+import asyncio
+import logging
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +18,12 @@ from flashtrial.process.subprocess_utils import (
 from flashtrial.worker import uv_commands
 from flashtrial.worker.install_errors import InstallFailed
 from flashtrial.worker.install_plan import InstallPlan
+from flashtrial.worker.layer_check import damaged_packages
+
+log = logging.getLogger(__name__)
 
 _KEPT_BYTES = 4 * 1024 * 1024  # the list of what to install must not be cut
+_DAMAGED = {"action": "cache_damaged"}
 
 
 async def install_beside(plan: InstallPlan, beside: Path, cache: Path, deadline_s: float) -> tuple[str, ...]:
@@ -28,7 +35,7 @@ async def install_beside(plan: InstallPlan, beside: Path, cache: Path, deadline_
     try:
         packages = await _resolve(run, plan)
         if packages:
-            await run(uv_commands.install_command(_listed(beside / "resolved.txt", packages), beside / "site"))
+            await _install(run, _listed(beside / "resolved.txt", packages), beside / "site")
     except CommandTimedOut as error:
         raise InstallFailed(_message(plan, f"not done after {deadline_s:g} s", error.stderr)) from error
     except CommandFailed as error:
@@ -70,6 +77,16 @@ async def _resolve(run: _Uv, plan: InstallPlan) -> tuple[str, ...]:
         protected = _listed(run.beside / "protected.txt", plan.protected_pins)
         done = await run(uv_commands.resolve_command(requirements, protected))
     return uv_commands.resolved(done.stderr)
+
+
+async def _install(run: _Uv, resolved: Path, site: Path) -> None:
+    await run(uv_commands.install_command(resolved, site))
+    if damaged := await asyncio.to_thread(damaged_packages, site):
+        log.warning("uv's cache has damaged files of %s; getting them anew", ", ".join(damaged), extra=_DAMAGED)
+        await asyncio.to_thread(shutil.rmtree, site)
+        await run([*uv_commands.install_command(resolved, site), "--no-cache"])
+        if damaged := await asyncio.to_thread(damaged_packages, site):
+            raise InstallFailed(f"the index gives damaged packages: {', '.join(damaged)}")
 
 
 def _listed(path: Path, lines: Sequence[str]) -> Path:
