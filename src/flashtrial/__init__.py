@@ -7,18 +7,21 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flashtrial.tracking.run import Run, finish, init, log
+    from flashtrial.tracking.run import Op, Run, finish, init, log
+    from flashtrial.tracking.settings import Settings
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Op": "flashtrial.tracking.run",
     "Run": "flashtrial.tracking.run",
+    "Settings": "flashtrial.tracking.settings",
     "finish": "flashtrial.tracking.run",
     "init": "flashtrial.tracking.run",
     "log": "flashtrial.tracking.run",
 }
 
-__all__ = ["Run", "__version__", "finish", "init", "log"]
+__all__ = ["Op", "Run", "Settings", "__version__", "finish", "init", "log"]
 
 
 def __getattr__(name: str) -> object:

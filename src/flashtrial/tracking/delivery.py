@@ -1,0 +1,74 @@
+"""What `finish` says: how many records are where, after waiting a while for the sync process."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from flashtrial.protocol.trials import RunStatus
+from flashtrial.tracking.outbox import cursor_path, dead_path
+from flashtrial.tracking.progress import read_cursor, read_dead, read_status
+
+DESTINATION = "native"
+POLL_S = 0.01
+OUTAGE_PATIENCE_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class FinishReport:
+    """How a run ended in this process, and where its records are: `written` = `sent` + `refused` + `pending`.
+
+    `lost` records never reached the disk. Pending ones are on the disk and are sent by the sync process, now or after
+    a later start; `outage` says why they wait, where that is known.
+    """
+
+    run_id: str
+    url: str
+    status: RunStatus
+    written: int
+    sent: int
+    refused: int
+    pending: int
+    lost: int
+    outage: str | None
+
+    def __str__(self) -> str:
+        parts = [f"{self.sent} of {self.written} records sent"]
+        if self.pending:
+            parts.append(f"{self.pending} wait on this disk" + (f" ({self.outage})" if self.outage else ""))
+        if self.refused:
+            parts.append(f"{self.refused} were refused and set aside")
+        if self.lost:
+            parts.append(f"{self.lost} could not be written and are lost")
+        return f"run {self.run_id} {self.status}: {'; '.join(parts)}; {self.url}"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How far one writer's records have come."""
+
+    sent: int
+    refused: int
+    pending: int
+    outage: str | None
+
+
+def wait_for_delivery(outbox: Path, writer_id: str, last_seq: int, timeout_s: float) -> Delivery:
+    """How far records 1 to `last_seq` have come, at the latest after `timeout_s` seconds.
+
+    Looks once in any case. When the sync process says that nothing goes through, waits `OUTAGE_PATIENCE_S` at most.
+    """
+    path = cursor_path(outbox, writer_id, DESTINATION)
+    started = time.monotonic()
+    while (settled := read_cursor(path).seq) < last_seq:
+        waited_s = time.monotonic() - started
+        if waited_s >= timeout_s or (waited_s >= OUTAGE_PATIENCE_S and _outage(outbox)):
+            break
+        time.sleep(min(POLL_S, timeout_s - waited_s))
+    refused = len(read_dead(dead_path(outbox, writer_id, DESTINATION)))
+    pending = max(last_seq - settled, 0)
+    return Delivery(max(settled - refused, 0), refused, pending, _outage(outbox) if pending else None)
+
+
+def _outage(outbox: Path) -> str | None:
+    status = read_status(outbox)
+    return status.outage if status else None

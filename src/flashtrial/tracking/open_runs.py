@@ -1,0 +1,71 @@
+"""The runs that this process has open: the newest for module-level calls, all of them at exit and after a fork.
+
+Nothing is registered at import; the first run registers the hooks.
+"""
+
+import atexit
+import os
+import sys
+from typing import Generic, Protocol, TypeVar
+
+from flashtrial.core.errors import FlashtrialError
+
+
+class NoActiveRun(FlashtrialError):
+    """Raised when no run is open in this process; call flashtrial.init() first."""
+
+
+class OpenRun(Protocol):
+    """What the hooks need of a run."""
+
+    def finish_at_exit(self, error: BaseException | None) -> None:
+        """The interpreter ends, because of `error` if there is one."""
+        ...
+
+    def renew_after_fork(self) -> None:
+        """This process is a fresh fork of the one that opened the run."""
+        ...
+
+
+R = TypeVar("R", bound=OpenRun)
+
+
+class OpenRuns(Generic[R]):
+    """Open runs in the order they were opened. Appending and removing are atomic, so no lock is there to be forked."""
+
+    def __init__(self) -> None:
+        self._runs: list[R] = []
+        self._is_hooked = False
+
+    def add(self, run: R) -> None:
+        self._runs.append(run)
+        if not self._is_hooked:
+            self._is_hooked = True
+            atexit.register(self._finish_all)
+            os.register_at_fork(after_in_child=self._renew_all)
+
+    def discard(self, run: R) -> None:
+        if run in self._runs:
+            self._runs.remove(run)
+
+    def newest(self) -> R:
+        """Raises `NoActiveRun`."""
+        if not self._runs:
+            raise NoActiveRun("no run is open in this process; call flashtrial.init() first")
+        return self._runs[-1]
+
+    def _finish_all(self) -> None:
+        error = _error_of_exit()
+        for run in reversed(list(self._runs)):
+            run.finish_at_exit(error)
+
+    def _renew_all(self) -> None:
+        for run in list(self._runs):
+            run.renew_after_fork()
+
+
+def _error_of_exit() -> BaseException | None:
+    """The exception that ends the interpreter, which has printed it by now. At a prompt it ended nothing."""
+    if hasattr(sys, "ps1"):
+        return None
+    return getattr(sys, "last_value", None)

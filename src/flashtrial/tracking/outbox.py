@@ -1,0 +1,226 @@
+"""The outbox: names of its files, and the writing side of a journal.
+
+A `Journal` belongs to one writer (one process logging to one run). `append` returns when the record is in the kernel's
+hands, so that no death of a process loses it. Whoever reads is another process (`flashtrial.tracking.sync`).
+
+    trainer, any thread ── append ──▶ <writer_id>.journal ──▶ sync process ──▶ server
+                                       (flock LOCK_SH while the writer lives)
+
+Runs inside user processes: standard library and ormsgpack only.
+"""
+
+import fcntl
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flashtrial.core.errors import FlashtrialError
+from flashtrial.core.files import OWNER_ONLY_FILE, ensure_private_dir
+from flashtrial.protocol.records import FRAME_HEAD, MAX_FRAME_BYTES, JournalHeader, encode_header, encode_record
+
+JOURNAL_SUFFIX = ".journal"
+NEW_SUFFIX = ".new"
+DEFERRED = 0
+
+
+class OutboxUnwritable(FlashtrialError):
+    """Raised when the disk did not take a record (full, read-only, gone); nothing of the record is in the journal."""
+
+
+class RecordTooLarge(FlashtrialError):
+    """Raised when one record is larger than a frame may be; log it as a file, or in parts."""
+
+
+class JournalClosed(FlashtrialError):
+    """Raised when a record comes after the journal was closed."""
+
+
+def journal_path(outbox: Path, writer_id: str) -> Path:
+    return outbox / f"{writer_id}{JOURNAL_SUFFIX}"
+
+
+def cursor_path(outbox: Path, writer_id: str, destination: str) -> Path:
+    return outbox / f"{writer_id}.{destination}.cursor"
+
+
+def dead_path(outbox: Path, writer_id: str, destination: str) -> Path:
+    return outbox / f"{writer_id}.{destination}.dead"
+
+
+def lock_path(outbox: Path) -> Path:
+    """What the one sync process of an outbox holds exclusively."""
+    return outbox / "sync.lock"
+
+
+def interest_path(outbox: Path) -> Path:
+    """What those hold, shared, who want the sync process to stay even while there is no writer."""
+    return outbox / "interest.lock"
+
+
+def is_locked(path: Path, *, shared: bool) -> bool:
+    """Whether another holds the lock on `path`, in `shared` mode or not. False when there is no such file.
+
+    Asking takes the lock for an instant, in the mode that disturbs others of the asker's kind the least.
+    """
+    wanted = fcntl.LOCK_EX if shared else fcntl.LOCK_SH
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, wanted | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Tail:
+    """Where the last whole record ends. One value, so that an interrupt never sees half of a change."""
+
+    seq: int
+    size_bytes: int
+
+
+class Journal:
+    """The one writer of one journal file.
+
+    Threads may share it. A signal handler that interrupts `append` in its own thread may append too: its record is
+    written when the interrupted call ends. After a fork only the parent may go on (see `abandon`).
+    """
+
+    def __init__(self, path: Path, descriptor: int, header_bytes: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+        self._lock = threading.RLock()  # reentrant for signal handlers; guards everything below
+        self._tail = _Tail(0, header_bytes)
+        self._unsettled_bytes = 0  # size of a frame of which nobody knows yet whether it was wholly written
+        self._busy = False
+        self._closes_after_append = False
+        self._deferred: list[tuple[str, Mapping[str, Any], int]] = []
+
+    @classmethod
+    def create(cls, outbox: Path, header: JournalHeader) -> "Journal":
+        """A new, empty journal in `outbox` (created where missing), locked for as long as this process lives.
+
+        The file appears under its name only with its header whole and its lock held, so that a reader never takes a
+        writer that is starting for one that died. Raises `OutboxUnwritable`.
+        """
+        path = journal_path(outbox, header.writer_id)
+        try:
+            ensure_private_dir(outbox)
+            return cls(path, *_create_locked(path, encode_header(header)))
+        except OSError as error:
+            raise OutboxUnwritable(f"cannot write to {outbox}: {error.strerror}; set FLASHTRIAL_HOME") from error
+
+    @property
+    def last_seq(self) -> int:
+        """The sequence number of the last record that is wholly in the file; 0 before the first."""
+        return self._tail.seq
+
+    @property
+    def is_closed(self) -> bool:
+        return self._descriptor < 0
+
+    def append(self, kind: str, body: Mapping[str, Any], time_ms: int) -> int:
+        """Write one record and return its sequence number (`DEFERRED` from within a signal handler, see the class).
+
+        Raises `OutboxUnwritable`, `RecordTooLarge`, `JournalClosed`, or `ormsgpack.MsgpackEncodeError` for a body that
+        msgpack cannot hold; after each of them the sequence goes on without a gap.
+        """
+        with self._lock:
+            if self._busy:
+                self._deferred.append((kind, body, time_ms))
+                return DEFERRED
+            self._busy = True
+            try:
+                return self._write(kind, body, time_ms)
+            finally:
+                self._end_of_append()
+
+    def close(self) -> None:
+        """Let go of file and lock: this writer is gone. Calling twice is safe.
+
+        From a signal handler that interrupted an `append` of its own thread, the file is closed when that one ends.
+        """
+        with self._lock:
+            if self._busy:
+                self._closes_after_append = True
+            else:
+                self.abandon()
+
+    def abandon(self) -> None:
+        """Close without asking for the lock, which nobody may ever release in the child of a fork.
+
+        The parent's hold on the file is not touched: it belongs to the open file, which the parent has open still.
+        """
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def _write(self, kind: str, body: Mapping[str, Any], time_ms: int) -> int:
+        if self._descriptor < 0:
+            raise JournalClosed(f"{self.path} is closed")
+        if self._unsettled_bytes:
+            self._settle()
+        seq = self._tail.seq + 1
+        data = encode_record(seq, kind, time_ms, body)
+        if len(data) > MAX_FRAME_BYTES + FRAME_HEAD.size:
+            raise RecordTooLarge(f"a {kind} record of {len(data)} bytes; at most {MAX_FRAME_BYTES} fit")
+        # From here until the tail is moved, an exception of a signal handler may come between any two steps.
+        self._unsettled_bytes = len(data)
+        self._write_whole(data)
+        self._tail = _Tail(seq, self._tail.size_bytes + len(data))
+        self._unsettled_bytes = 0
+        return seq
+
+    def _write_whole(self, data: bytes) -> None:
+        try:
+            written = os.write(self._descriptor, data)
+            while written < len(data):  # a nearly full disk takes a part, and says why at the next attempt
+                written += os.write(self._descriptor, memoryview(data)[written:])
+        except OSError as error:
+            self._settle()
+            raise OutboxUnwritable(f"a record could not be written to {self.path}: {error.strerror}") from error
+
+    def _settle(self) -> None:
+        """Find out by the file's size what became of the last frame: keep it whole, or cut it off."""
+        seq, size_bytes = self._tail.seq, self._tail.size_bytes
+        try:
+            actual_bytes = os.fstat(self._descriptor).st_size
+            if actual_bytes == size_bytes + self._unsettled_bytes:
+                self._tail = _Tail(seq + 1, actual_bytes)
+            elif actual_bytes != size_bytes:
+                os.ftruncate(self._descriptor, size_bytes)
+        except OSError as error:  # the frame stays unsettled, so nothing is written after it
+            raise OutboxUnwritable(f"{self.path} could not be mended: {error.strerror}") from error
+        self._unsettled_bytes = 0
+
+    def _end_of_append(self) -> None:
+        """Do what signal handlers asked for meanwhile."""
+        try:
+            while self._deferred:
+                self._write(*self._deferred.pop(0))
+        finally:
+            self._busy = False
+        if self._closes_after_append:
+            self.abandon()
+
+
+def _create_locked(path: Path, header: bytes) -> tuple[int, int]:
+    """Descriptor and size of a new journal at `path`. Raises OSError; then nothing is left at `path` or beside it."""
+    beside = path.with_name(f".{path.name}{NEW_SUFFIX}")
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    descriptor = os.open(beside, flags, OWNER_ONLY_FILE)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if os.write(descriptor, header) != len(header):
+            raise OSError(28, "no space left for a journal")
+        beside.rename(path)
+    except BaseException:
+        os.close(descriptor)
+        beside.unlink(missing_ok=True)
+        raise
+    return descriptor, len(header)

@@ -1,0 +1,133 @@
+"""What became of records at one destination: a cursor and a list of dead records per (journal, destination).
+
+Only the sync process writes here. A cursor moves after the receipt, and a dead record is listed before the cursor
+passes it: a death in between makes the record be sent again, which the server tells by its sequence number.
+
+Runs inside user processes too (`finish` reads the cursor): standard library only.
+"""
+
+import base64
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flashtrial.core.files import OWNER_ONLY_FILE
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Everything before position `offset`, up to record `seq`, is stored at the destination or on its dead list."""
+
+    offset: int
+    seq: int
+
+
+START = Cursor(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadRecord:
+    """A record that the destination will never take, kept whole so that it can be mended and sent again."""
+
+    run_id: str
+    writer_id: str
+    seq: int
+    reason: str
+    time_ms: int
+    frame: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SyncStatus:
+    """What the sync process last said of itself: its pid, and why nothing goes through (None when it does)."""
+
+    pid: int
+    outage: str | None
+    since_ms: int
+
+
+def read_cursor(path: Path) -> Cursor:
+    """The cursor at `path`; the start where there is none, or none that can be read: sending twice does no harm."""
+    match _read_json(path):
+        case {"offset": int(offset), "seq": int(seq)} if offset >= 0 <= seq:
+            return Cursor(offset, seq)
+    return START
+
+
+def write_cursor(path: Path, cursor: Cursor) -> None:
+    """Put the cursor at `path`, old or new at any moment for readers and for the death of this process."""
+    _replace(path, {"offset": cursor.offset, "seq": cursor.seq})
+
+
+def read_status(outbox: Path) -> SyncStatus | None:
+    """What the sync process of this outbox last said; None when none ever spoke."""
+    match _read_json(_status_path(outbox)):
+        case {"pid": int(pid), "outage": str() | None as outage, "since_ms": int(since_ms)}:
+            return SyncStatus(pid, outage, since_ms)
+    return None
+
+
+def write_status(outbox: Path, status: SyncStatus) -> None:
+    _replace(_status_path(outbox), {"pid": status.pid, "outage": status.outage, "since_ms": status.since_ms})
+
+
+def append_dead(path: Path, records: Sequence[DeadRecord]) -> None:
+    """Add records to the dead list at `path`, a JSON line each, on the disk when this returns."""
+    # A line break in front too, so that a line torn by a death spoils only itself.
+    lines = "".join(f"\n{json.dumps(_dead_fields(record))}\n" for record in records)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY_FILE)
+    with os.fdopen(descriptor, "ab") as file:
+        file.write(lines.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_dead(path: Path) -> list[DeadRecord]:
+    """The dead records at `path`, each once and in order; lines that a death tore are left out."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    found = [record for line in lines if (record := _dead_record(line))]
+    return sorted({record.seq: record for record in found}.values(), key=lambda record: record.seq)
+
+
+def _dead_fields(record: DeadRecord) -> dict[str, object]:
+    return {
+        "run_id": record.run_id,
+        "writer_id": record.writer_id,
+        "seq": record.seq,
+        "reason": record.reason,
+        "time_ms": record.time_ms,
+        "frame": base64.b64encode(record.frame).decode("ascii"),
+    }
+
+
+def _dead_record(line: bytes) -> DeadRecord | None:
+    try:
+        fields = json.loads(line)
+        return DeadRecord(**{**fields, "frame": base64.b64decode(fields["frame"])})
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _status_path(outbox: Path) -> Path:
+    return outbox / "sync.json"
+
+
+def _read_json(path: Path) -> object:
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _replace(path: Path, fields: dict[str, object]) -> None:
+    """Like `core.files.write_atomically` without waiting for the disk: safe against deaths of processes only."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, OWNER_ONLY_FILE)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(json.dumps(fields).encode())
+    beside.replace(path)

@@ -1,0 +1,259 @@
+"""Runs as users see them: `init`, `log`, `finish`, and what a run is called.
+
+Everything here writes to the local disk only. The network is the sync process's business, and only `finish` waits for
+it, within a budget. Standard library and ormsgpack only: this runs inside user processes.
+"""
+
+import logging
+import operator
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+from flashtrial.core import env
+from flashtrial.core.errors import ConfigurationError, FlashtrialError
+from flashtrial.core.ids import new_id
+from flashtrial.protocol.records import JsonValue, RecordKind
+from flashtrial.protocol.trials import RunStatus
+from flashtrial.tracking.address import find_address
+from flashtrial.tracking.delivery import FinishReport, wait_for_delivery
+from flashtrial.tracking.endings import ending_by, parse_ending
+from flashtrial.tracking.names import readable_name
+from flashtrial.tracking.open_runs import OpenRuns
+from flashtrial.tracking.settings import EffectiveSettings, SettingsLike, resolve
+from flashtrial.tracking.values import parse_logged, plain, text
+from flashtrial.tracking.writer import JOINING, RunWriter
+
+logger = logging.getLogger(__name__)
+
+MAX_NAME_CHARS = 1024  # what the server takes
+_METRIC, _DATA = RecordKind.METRIC.value, RecordKind.DATA.value
+
+
+class RunFinished(FlashtrialError):
+    """Raised when something is logged to a run that has been finished."""
+
+
+class Run:
+    """One tracked run, open in this process. Made by `init`; threads may share it.
+
+    A process that got the run by fork or by pickling joins it: it logs with a writer of its own, and neither its
+    `finish` nor its exit ends the run.
+    """
+
+    def __init__(self, writer: RunWriter, name: str, tags: Iterable[str] = (), *, is_owner: bool = True) -> None:
+        self.id = writer.run_id
+        self.name = name
+        self._writer = writer
+        self._tags = list(tags)
+        self._is_owner = is_owner
+        self._lock = threading.RLock()  # guards step, tags and the end; reentrant for signal handlers
+        self._step = 0
+        self._is_finished = False
+        self._report: FinishReport | None = None
+
+    @property
+    def project(self) -> str:
+        return self._writer.settings.project
+
+    @property
+    def url(self) -> str:
+        """The run's page, at the server as far as it is known now."""
+        settings = self._writer.settings
+        return f"{find_address(settings.home, url=settings.url).url}/runs/{quote(self.id, safe='')}"
+
+    @property
+    def tags(self) -> list[str]:
+        return list(self._tags)
+
+    def log(self, data: Mapping[str, Any], step: int | None = None) -> None:
+        """Log values at `step`, by default one more than the last. They are on the disk when this returns.
+
+        Values are numbers, numpy or torch scalars, strings, lists, and dicts of those. Raises `TypeError` naming the
+        key for others, `ValueError` for a step beyond 64 bits, `RunFinished`.
+        """
+        logged = parse_logged(data)
+        with self._lock:
+            self._check_open()
+            step = self._next_step(step)
+            if logged.numbers:
+                self._writer.append(_METRIC, {"step": step, "values": logged.numbers})
+            for datum in logged.data:
+                self._writer.append(_DATA, {"name": datum.name, "type": datum.type, "step": step, "value": datum.value})
+
+    def add_tags(self, tags: str | Iterable[str]) -> None:
+        """Add tags that are not there yet. Raises `RunFinished`."""
+        self._set_tags([*self._tags, *_tags(tags)])
+
+    def remove_tags(self, tags: str | Iterable[str]) -> None:
+        """Remove tags; those that are not there do no harm. Raises `RunFinished`."""
+        gone = set(_tags(tags))
+        self._set_tags([tag for tag in self._tags if tag not in gone])
+
+    def update_config(self, config: Mapping[str, Any]) -> None:
+        """Merge `config` deeply over the run's. Raises `RunFinished`."""
+        with self._lock:
+            self._check_open()
+            self._writer.append(RecordKind.CONFIG, {"set": plain(config)})
+
+    def finish(
+        self,
+        status: RunStatus | str = RunStatus.FINISHED,
+        reason: str | None = None,
+        *,
+        timeout_s: float | None = None,
+    ) -> FinishReport:
+        """End the run, wait at most `timeout_s` (default: by the settings) for its records to be sent, and say how
+        many were. What was not is sent later by the sync process. Calling twice is safe and answers the same.
+
+        Raises `ConfigurationError` for a status that ends nothing.
+        """
+        ending = parse_ending(status)
+        with self._lock:
+            if self._report is not None:
+                return self._report
+            if self._is_owner and not self._is_finished:
+                self._writer.append(RecordKind.STATE, {"status": ending.value, **_reason(reason)})
+            self._is_finished = True
+        report = self._wait(ending, self._writer.settings.finish_timeout_s if timeout_s is None else timeout_s)
+        self._report = report
+        self._writer.close()
+        _open_runs.discard(self)
+        logger.info("%s", report, extra={"action": "run_finished", "run_id": self.id})
+        return report
+
+    def finish_at_exit(self, error: BaseException | None) -> None:
+        """The end of the interpreter is the end of a run that is still open; `error` made it fail."""
+        self.finish(*ending_by(error))
+
+    def renew_after_fork(self) -> None:
+        """In the child of a fork: join the run instead of owning it."""
+        self._lock = threading.RLock()
+        self._is_owner = False
+        self._writer.renew_after_fork()
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        self.finish(*ending_by(error))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        settings = replace(self._writer.settings, token=None)
+        return _join, (self.id, self.name, tuple(self._tags), settings, self._writer.opened_ms)
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id} {self.name!r} of project {self.project!r}>"
+
+    def _check_open(self) -> None:
+        if self._is_finished:
+            raise RunFinished(f"run {self.id} is finished; init(run_id={self.id!r}) opens it again")
+
+    def _next_step(self, step: int | None) -> int:
+        step = self._step if step is None else operator.index(step)
+        if not -(2**63) <= step < 2**63 - 1:
+            raise ValueError(f"step {step} does not fit 64 bits")
+        self._step = step + 1
+        return step
+
+    def _set_tags(self, tags: Iterable[str]) -> None:
+        with self._lock:
+            self._check_open()
+            self._tags = list(dict.fromkeys(tags))
+            self._writer.append(RecordKind.TAGS, {"tags": self._tags})
+
+    def _wait(self, status: RunStatus, timeout_s: float) -> FinishReport:
+        writer = self._writer
+        delivery = wait_for_delivery(writer.settings.outbox, writer.writer_id, writer.last_seq, timeout_s)
+        return FinishReport(
+            run_id=self.id,
+            url=self.url,
+            status=status if self._is_owner else RunStatus.RUNNING,
+            written=writer.last_seq,
+            sent=delivery.sent,
+            refused=delivery.refused,
+            pending=delivery.pending,
+            lost=writer.lost,
+            outage=delivery.outage,
+        )
+
+
+_open_runs: OpenRuns[Run] = OpenRuns()
+
+
+def init(  # noqa: PLR0917 - the order of the Pluto family, which scripts rely on
+    project: str | None = None,
+    name: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    tags: str | Iterable[str] | None = None,
+    settings: SettingsLike = None,
+    run_id: str | None = None,
+    resume: bool | None = None,
+) -> Run:
+    """Open a run: a new one, or with `run_id` the one of that id, from whatever process or machine.
+
+    Writes to the local disk and never waits for the network. Of a run that is opened again only what is given here is
+    changed; ``resume=False`` makes `run_id` the id of a new run. Raises `ConfigurationError` and `OutboxUnwritable`.
+    """
+    if resume and not run_id:
+        raise ConfigurationError("resume needs the run_id of the run to go on with")
+    effective = resolve(settings, env.snapshot(), project=project and _name("project", project))
+    is_new = run_id is None or resume is False
+    identity = new_id("run") if run_id is None else _name("run_id", run_id)
+    name = _name("name", name) if name else (readable_name(identity) if is_new else None)
+    opening: dict[str, JsonValue] = {
+        "status": RunStatus.RUNNING.value,
+        "project": effective.project if is_new else project,
+        "name": name,
+        "config": plain(config) if config else None,
+        "tags": [*_tags(tags)] if tags else None,
+        "host": os.uname().nodename if is_new else None,
+    }
+    writer = RunWriter(identity, effective, {key: value for key, value in opening.items() if value is not None})
+    writer.open()
+    run = Run(writer, name or identity, _tags(tags or ()))
+    _open_runs.add(run)
+    return run
+
+
+def log(data: Mapping[str, Any], step: int | None = None) -> None:
+    """`Run.log` of the newest run that is open in this process. Raises `NoActiveRun`."""
+    _open_runs.newest().log(data, step)
+
+
+def finish(
+    status: RunStatus | str = RunStatus.FINISHED, reason: str | None = None, *, timeout_s: float | None = None
+) -> FinishReport:
+    """`Run.finish` of the newest run that is open in this process. Raises `NoActiveRun`."""
+    return _open_runs.newest().finish(status, reason, timeout_s=timeout_s)
+
+
+def _join(run_id: str, name: str, tags: tuple[str, ...], settings: EffectiveSettings, opened_ms: int) -> Run:
+    """The run of another process, in a process that unpickled it."""
+    run = Run(RunWriter(run_id, settings, JOINING, opened_ms), name, tags, is_owner=False)
+    _open_runs.add(run)
+    return run
+
+
+def _tags(tags: str | Iterable[str]) -> list[str]:
+    """Tags without repetition, in order; one string is one tag. Raises `ConfigurationError`."""
+    return list(dict.fromkeys(_name("tag", tag) for tag in ([tags] if isinstance(tags, str) else tags)))
+
+
+def _name(what: str, value: object) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME_CHARS:
+        raise ConfigurationError(f"{what} is a text of 1 to {MAX_NAME_CHARS} characters, not {value!r:.80}")
+    return text(value)
+
+
+def _reason(reason: str | None) -> dict[str, JsonValue]:
+    return {"reason": text(reason)} if reason else {}
+
+
+Op = Run

@@ -1,0 +1,67 @@
+"""What to send next, and what an answer means. Pure: no I/O, no clock, no state."""
+
+from dataclasses import dataclass
+
+from flashtrial.protocol.records import Batch
+from flashtrial.tracking.backends.base import BatchReceipt
+from flashtrial.tracking.journal_reader import Stretch
+from flashtrial.tracking.progress import Cursor, DeadRecord
+
+REQUEST_BYTES = 1024 * 1024
+LEAST_SHARE_BYTES = 64 * 1024
+NO_LIMIT = 1 << 20  # frames of one journal in one request; its bytes end it sooner
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """The part of one journal that goes into a request; `cursor` is where it begins."""
+
+    run_id: str
+    writer_id: str
+    cursor: Cursor
+    stretch: Stretch
+
+    @property
+    def batch(self) -> Batch:
+        return Batch(self.run_id, self.writer_id, self.stretch.data)
+
+    @property
+    def end(self) -> Cursor:
+        last = self.stretch.marks[-1]
+        return Cursor(last.end, last.seq)
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What one answer means for one journal: where its cursor goes, who is dead, how many frames to send next."""
+
+    cursor: Cursor
+    dead: tuple[DeadRecord, ...]
+    frame_limit: int
+
+
+def share_bytes(pending: int) -> int:
+    """How much of each of `pending` journals goes into one request: all get something, one alone gets it all."""
+    return max(LEAST_SHARE_BYTES, REQUEST_BYTES // max(pending, 1))
+
+
+def settle(parcel: Parcel, receipt: BatchReceipt, now_ms: int) -> Settlement:
+    """What a receipt means: the cursor passes the whole parcel, and refused records are dead."""
+    if receipt.error is not None:
+        return settle_rejected(parcel, receipt.error, now_ms)
+    reasons = {refused.seq: refused.reason for refused in receipt.refused}
+    dead = tuple(_dead(parcel, seq, reason, now_ms) for seq, reason in sorted(reasons.items()))
+    return Settlement(parcel.end, dead, NO_LIMIT)
+
+
+def settle_rejected(parcel: Parcel, reason: str, now_ms: int) -> Settlement:
+    """What it means that a whole parcel was rejected: half of it next time, until the one to blame stands alone."""
+    count = len(parcel.stretch.marks)
+    if count > 1:
+        return Settlement(parcel.cursor, (), count // 2)
+    return Settlement(parcel.end, (_dead(parcel, parcel.end.seq, reason, now_ms),), NO_LIMIT)
+
+
+def _dead(parcel: Parcel, seq: int, reason: str, now_ms: int) -> DeadRecord:
+    frame = parcel.stretch.frame_of(seq) or b""
+    return DeadRecord(parcel.run_id, parcel.writer_id, seq, reason, now_ms, frame)

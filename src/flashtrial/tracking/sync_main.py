@@ -1,0 +1,135 @@
+"""The sync process: ``python -m flashtrial.tracking.sync_main --outbox DIR``.
+
+Owns the outbox while it holds ``sync.lock``; ends when no writer lives and nothing is pending. Outlives its starter: a
+session of its own, working directory ``/``, log in ``$FLASHTRIAL_HOME/logs/sync.log`` (its standard error).
+
+    SIGTERM ─▶ one last round of sending, at most `DRAIN_BUDGET_S`, then the end; the rest is sent by the next one
+"""
+
+import argparse
+import contextlib
+import logging
+import os
+import select
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+
+from flashtrial.core import env, log
+from flashtrial.core.clock import SystemClock
+from flashtrial.core.files import Locked, ensure_private_dir, file_lock
+from flashtrial.tracking.address import Address, address_from
+from flashtrial.tracking.backends.native import NativeBackend
+from flashtrial.tracking.feeds import sweep
+from flashtrial.tracking.outbox import lock_path
+from flashtrial.tracking.sync import Sync
+
+logger = logging.getLogger(__name__)
+
+DRAIN_BUDGET_S = 10
+LOCK_ATTEMPTS = 10
+LOCK_PAUSE_S = 0.02
+
+
+class DrainBudgetSpent(BaseException):
+    """Raised by the alarm when the last round of sending takes too long; what was not sent stays in its journals."""
+
+
+class TerminationSignal:
+    """SIGTERM as something to wait for; made in the main thread, once per process."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._wake_receiver, self._wake_sender = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self._wake_sender, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._ask)
+        signal.signal(signal.SIGALRM, self._give_up)
+
+    def is_set(self) -> bool:
+        return self._asked
+
+    def wait(self, timeout: float, /) -> None:
+        select.select([self._wake_receiver], [], [], timeout)
+
+    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+        if not self._asked:
+            self._asked = True
+            signal.alarm(DRAIN_BUDGET_S)
+
+    def _give_up(self, _number: int, _frame: FrameType | None) -> None:
+        raise DrainBudgetSpent
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Sync one outbox until it is idle; the exit status of the process."""
+    parser = argparse.ArgumentParser(prog="flashtrial.tracking.sync_main", description=__doc__.partition("\n")[0])
+    parser.add_argument("--outbox", type=Path, required=True, help="directory of journals")
+    outbox = ensure_private_dir(parser.parse_args(arguments).outbox.absolute())
+    _leave_the_starter()
+    log.configure()
+    try:
+        sync_outbox(outbox, env.home(), env.snapshot(), TerminationSignal())
+    except DrainBudgetSpent:
+        logger.warning("told to end; what is left is sent next time", extra={"action": "sync_drain_cut"})
+    return 0
+
+
+def sync_outbox(outbox: Path, home: Path, environment: Mapping[str, str], stop: TerminationSignal) -> None:
+    """Sync until idle or told to stop. Does nothing when another process does it already."""
+    backend = NativeBackend(lambda: address_from(home, environment))
+    sync = Sync(outbox, backend, SystemClock(), whereabouts=lambda: _whereabouts(home, environment))
+    with contextlib.closing(backend):
+        # A writer that came between our last look and the release of the lock took us for alive: so look once more.
+        while _sync_holding_lock(outbox, sync, stop) and not stop.is_set() and not sync.is_idle():
+            pass
+
+
+def _sync_holding_lock(outbox: Path, sync: Sync, stop: TerminationSignal) -> bool:
+    """Whether the lock could be had, and so a whole round was done."""
+    try:
+        with _lock_soon(outbox, stop):
+            logger.info("sync process %d of %s begins", os.getpid(), outbox, extra={"action": "sync_begin"})
+            sweep(outbox)
+            sync.run_until_idle(stop)
+            logger.info("sync process %d of %s ends", os.getpid(), outbox, extra={"action": "sync_end"})
+            return True
+    except Locked:
+        return False
+
+
+@contextlib.contextmanager
+def _lock_soon(outbox: Path, stop: TerminationSignal) -> Iterator[None]:
+    """The outbox's lock, tried for a moment: who merely asks whether it is held also holds it, for an instant.
+
+    Raises `Locked`.
+    """
+    with contextlib.ExitStack() as stack:
+        for attempt in range(LOCK_ATTEMPTS):
+            try:
+                stack.enter_context(file_lock(lock_path(outbox), wait=False))
+                break
+            except Locked:
+                if attempt == LOCK_ATTEMPTS - 1:
+                    raise
+                stop.wait(LOCK_PAUSE_S)
+        yield
+
+
+def _whereabouts(home: Path, environment: Mapping[str, str]) -> tuple[Address, int]:
+    """What changes when the server moves, or comes up again where it was."""
+    with contextlib.suppress(FileNotFoundError):
+        return address_from(home, environment), (home / "instance.json").stat().st_mtime_ns
+    return address_from(home, environment), 0
+
+
+def _leave_the_starter() -> None:
+    os.chdir("/")
+    if os.getsid(0) != os.getpid():
+        with contextlib.suppress(PermissionError):  # a leader of a process group is in a session of its own already
+            os.setsid()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

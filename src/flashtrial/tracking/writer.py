@@ -1,0 +1,151 @@
+"""The journal of one run in this process: opened with the record that opens or joins the run, renewed after a fork.
+
+Failing to write must not end a training: what the disk does not take is counted and said. Standard library and
+ormsgpack only.
+"""
+
+import logging
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import ormsgpack
+
+from flashtrial.core import env
+from flashtrial.core.ids import new_id
+from flashtrial.protocol.records import JournalHeader, JsonValue, RecordKind
+from flashtrial.protocol.trials import RunStatus
+from flashtrial.tracking.outbox import Journal, OutboxUnwritable, RecordTooLarge
+from flashtrial.tracking.settings import EffectiveSettings
+from flashtrial.tracking.sync_start import ensure_sync_process
+from flashtrial.tracking.values import plain
+
+logger = logging.getLogger(__name__)
+
+SYNC_CHECK_EVERY_S = 5.0
+JOINING: Mapping[str, JsonValue] = {"status": RunStatus.RUNNING.value}
+
+
+class RunWriter:
+    """Appends the records of one run. Threads may share it.
+
+    `opening` is the body of the first state record and `opened_ms` its time. A child made by fork joins the run at its
+    first record, with a journal of its own and a state record of the same old time, so that its coming late never
+    opens a run again that its parent has finished.
+    """
+
+    def __init__(
+        self, run_id: str, settings: EffectiveSettings, opening: Mapping[str, JsonValue], opened_ms: int | None = None
+    ) -> None:
+        self.run_id = run_id
+        self.settings = settings
+        self.opened_ms = _now_ms() if opened_ms is None else opened_ms
+        self.lost = 0
+        self._opening = opening
+        self._lock = threading.RLock()  # guards the making of the journal
+        self._journal: Journal | None = None
+        self._writer_id = ""
+        self._next_check = 0.0
+
+    @property
+    def writer_id(self) -> str:
+        """This process's writer; empty before its first record."""
+        return self._writer_id
+
+    @property
+    def last_seq(self) -> int:
+        return self._journal.last_seq if self._journal else 0
+
+    def open(self) -> None:
+        """Create the journal with its opening record and see to it that somebody sends it.
+
+        Raises `OutboxUnwritable`. Returns at once when it is open; never waits for the network.
+        """
+        with self._lock:
+            if self._journal is None:
+                self._journal = self._new_journal()
+        self._see_to_sync()
+
+    def append(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Write one record; on the disk when this returns, or counted in `lost` and said.
+
+        Raises `JournalClosed`, and `TypeError` for a body that cannot be a record's.
+        """
+        try:
+            if self._journal is None:
+                self.open()
+            self._append(kind, body)
+        except (OutboxUnwritable, RecordTooLarge) as error:
+            self._lose(error)
+        if time.monotonic() >= self._next_check:
+            self._see_to_sync()
+
+    def close(self) -> None:
+        """This process writes nothing more to the run. Calling twice is safe."""
+        if self._journal is not None:
+            self._journal.close()
+
+    def renew_after_fork(self) -> None:
+        """In the child: forget the parent's journal and whatever locks its threads held."""
+        self._lock = threading.RLock()
+        if self._journal is not None:
+            self._journal.abandon()
+        self._journal = None
+        self._writer_id = ""
+        self._opening = JOINING
+        self.lost = 0
+
+    def _new_journal(self) -> Journal:
+        writer_id = new_id("wr")
+        journal = Journal.create(self.settings.outbox, JournalHeader(self.run_id, writer_id, self._facts()))
+        try:
+            journal.append(RecordKind.STATE, self._opening, self.opened_ms)
+        except BaseException:
+            journal.close()
+            raise
+        self._writer_id = writer_id
+        return journal
+
+    def _append(self, kind: str, body: Mapping[str, Any]) -> None:
+        assert self._journal is not None
+        try:
+            self._journal.append(kind, body, _now_ms())
+        except ormsgpack.MsgpackEncodeError:  # a lone surrogate, a key that is no text, an integer of 65 bits
+            self._journal.append(kind, _mended(body), _now_ms())
+
+    def _lose(self, error: Exception) -> None:
+        self.lost += 1
+        if self.lost & (self.lost - 1) == 0:  # the first, second, fourth, eighth …
+            logger.error(
+                "a record of run %s is lost (%d so far): %s",
+                self.run_id,
+                self.lost,
+                error,
+                extra={"action": "record_lost"},
+            )
+
+    def _see_to_sync(self) -> None:
+        """Start the sync process where there is none; also one that was killed is missed here."""
+        self._next_check = time.monotonic() + SYNC_CHECK_EVERY_S
+        if not self.settings.sync_process_enabled:
+            return
+        try:
+            ensure_sync_process(self.settings.outbox, self.settings.sync_environment(env.snapshot()))
+        except (OSError, subprocess.SubprocessError) as error:
+            logger.warning("no sync process: %s; records stay on the disk", error, extra={"action": "sync_not_started"})
+
+    def _facts(self) -> dict[str, JsonValue]:
+        return {"pid": os.getpid(), "host": os.uname().nodename, "worker_id": self.settings.worker_id}
+
+
+def _mended(body: Mapping[str, Any]) -> dict[str, Any]:
+    mended = plain(body)
+    assert isinstance(mended, dict)
+    return mended
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
