@@ -3,16 +3,21 @@
 Runs inside children: standard library, cloudpickle and ormsgpack only.
 """
 
-import base64
 import binascii
-import json
 import platform
+
+# bound by name at import: user code may replace what these modules hold (`json.dumps = …`)
+from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from importlib import metadata
+from json import dumps as json_dumps
+from json import loads as json_loads
 from typing import Any
 
 import cloudpickle
-import ormsgpack
+from cloudpickle import dumps as pickle_dumps
+from cloudpickle import loads as pickle_loads
+from ormsgpack import unpackb
 
 
 class BadArguments(ValueError):
@@ -40,8 +45,8 @@ class SerializationUtils:
     def load_arguments(payload: bytes, serialization_format: str) -> Arguments:
         """The arguments that the parent packed with `protocol` still encoded. Raises `BadArguments`."""
         if serialization_format == "json":
-            return _arguments(json.loads(payload), _as_is)
-        return _arguments(ormsgpack.unpackb(payload), _unpickle)
+            return _arguments(json_loads(payload), _as_is)
+        return _arguments(unpackb(payload), _unpickle)
 
     @staticmethod
     def dump_result(value: object, serialization_format: str) -> bytes:
@@ -65,14 +70,14 @@ def _as_is(_name: str, item: object) -> object:
 
 def _unpickle(name: str, item: str) -> object:
     try:
-        data = base64.b64decode(item, validate=True)
+        data = b64decode(item, validate=True)
     except (binascii.Error, ValueError) as error:
         raise BadArguments(
             f"{name} is not base64 ({error}); send base64(cloudpickle) strings, "
             'or plain values with serialization_format="json"'
         ) from error
     try:
-        return cloudpickle.loads(data)
+        return pickle_loads(data)
     except Exception as error:  # a pickle runs code of its own and may raise anything
         raise BadArguments(
             f"{name} cannot be loaded here: {type(error).__name__}: {error}. This worker has {_versions()}; use the "
@@ -92,7 +97,7 @@ def _versions() -> str:
 
 def _to_pickle(value: object) -> bytes:
     try:
-        return base64.b64encode(cloudpickle.dumps(value))
+        return b64encode(pickle_dumps(value))
     except Exception as error:  # __reduce__ of user classes may raise anything
         raise BadResult(
             f"the call returned a {type(value).__name__} that cannot be pickled: {type(error).__name__}: {error}. "
@@ -102,7 +107,7 @@ def _to_pickle(value: object) -> bytes:
 
 def _to_json(value: object) -> bytes:
     try:
-        return json.dumps(value).encode()
+        return json_dumps(value).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise BadResult(
             f"the call returned a {type(value).__name__} that is not JSON: {error}. "

@@ -12,7 +12,7 @@ from typing import Any
 from flashtrial.core import env, log
 from flashtrial.core.clock import SystemClock
 from flashtrial.core.ids import new_id
-from flashtrial.process.launch import Launcher
+from flashtrial.process.launch import Launcher, StartMethod
 from flashtrial.process.supervisor import Supervisor
 from flashtrial.worker import parent_watch
 from flashtrial.worker.class_executor import ClassExecutor
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 async def handler(event: dict[str, Any]) -> dict[str, Any]:
     """Answer one RunPod job: ``{"input": FunctionRequest}`` in, a `FunctionResponse` dict out."""
-    return await _executor().execute(event)
+    return await _worker().handle(event)
 
 
 def main() -> None:
@@ -41,18 +41,40 @@ def main() -> None:
     runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda _current: concurrency})
 
 
+class Worker:
+    """The parts of one worker, put together; `close` ends every process they made."""
+
+    def __init__(
+        self, worker_id: str, home: Path, ledger: InstanceLedger, start_method: StartMethod | None = None
+    ) -> None:
+        self._launcher = Launcher(_variables_of_children(worker_id), start_method)
+        self._supervisor = Supervisor(self._launcher)
+        self._executor = RemoteExecutor(
+            DependencyInstaller(home),
+            FunctionExecutor(self._supervisor),
+            ClassExecutor(self._supervisor, ledger, worker_id, SystemClock()),
+        )
+
+    async def handle(self, event: object) -> dict[str, Any]:
+        """The answer to one job; see `RemoteExecutor.execute`."""
+        return await self._executor.execute(event)
+
+    async def close(self) -> None:
+        """End all children and templates; the worker is of no use afterwards."""
+        await self._supervisor.close()
+
+    def kill(self) -> None:
+        """End all templates at once, and with them what they forked; for the end of the process."""
+        self._launcher.close()
+
+
 @functools.cache
-def _executor() -> RemoteExecutor:
+def _worker() -> Worker:
     worker_id = env.get("RUNPOD_POD_ID") or new_id("worker")
     _stream_own_log()
-    launcher = Launcher(_variables_of_children(worker_id))
-    atexit.register(launcher.close)
-    supervisor = Supervisor(launcher)
-    return RemoteExecutor(
-        DependencyInstaller(env.home()),
-        FunctionExecutor(supervisor),
-        ClassExecutor(supervisor, _ledger(worker_id), worker_id, SystemClock()),
-    )
+    worker = Worker(worker_id, env.home(), _ledger(worker_id))
+    atexit.register(worker.kill)
+    return worker
 
 
 def _stream_own_log() -> None:

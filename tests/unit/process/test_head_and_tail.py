@@ -30,7 +30,7 @@ def test_long_stream_keeps_its_ends_and_says_how_much_is_cut(chunks: list[bytes]
         assert kept.text().encode() == whole[:half] + f"\n[… {cut} bytes cut …]\n".encode() + whole[-half:]
 
 
-def test_bytes_that_are_no_utf8_are_shown_as_replacements() -> None:
+def test_bytes_that_are_no_utf8_are_shown_as_escapes() -> None:
     kept = HeadAndTail(100)
     kept.add(b"a\xffb")
-    assert kept.text() == "a�b"
+    assert kept.text() == "a\\xffb"

@@ -1,0 +1,230 @@
+"""Calls that go well and calls that go wrong, through the whole worker with real children."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from flashtrial.worker.entrypoint import Worker
+from testkit.jobs import function_job, method_job, pickled, unpickled
+
+COUNTER = """
+class Counter:
+    def __init__(self, start):
+        self.value = start
+
+    def add(self, n):
+        self.value += n
+        return self.value
+
+    def slow_add(self, n):
+        import time
+        seen = self.value
+        time.sleep(0.05)
+        self.value = seen + n
+        return self.value
+
+    def pid(self):
+        import os
+        return os.getpid()
+"""
+
+FINE = "def f():\n    return 'fine'\n"
+
+
+async def test_arguments_and_results_of_any_kind_make_the_round_trip(worker: Worker) -> None:
+    source = "def f(array, *, scale):\n    return {'sum': float(array.sum()) * scale, 'array': array * scale}\n"
+    numpy = pytest.importorskip("numpy")
+    job = function_job(source, kwargs={"array": pickled(numpy.arange(5.0)), "scale": pickled(2)})
+    job["input"]["serialization_format"] = "cloudpickle"
+    answer = await worker.handle(job)
+    result = unpickled(answer["result"])
+    assert result["sum"] == 20.0
+    assert result["array"].tolist() == [0.0, 2.0, 4.0, 6.0, 8.0]
+
+
+async def test_a_payload_of_megabytes_goes_in_and_comes_out(worker: Worker) -> None:
+    text = "x" * 3_000_000
+    answer = await worker.handle(function_job("def f(text):\n    return text + 'y'\n", "f", text))
+    assert answer["json_result"] == text + "y"
+
+
+async def test_classes_of_the_source_travel_back_by_value(worker: Worker) -> None:
+    source = "from dataclasses import dataclass\n@dataclass\nclass Point:\n    x: int\ndef f():\n    return Point(3)\n"
+    job = function_job(source)
+    job["input"]["serialization_format"] = "cloudpickle"
+    assert unpickled((await worker.handle(job))["result"]).x == 3
+
+
+ENDINGS: list[tuple[str, str, str, str]] = [
+    ("sys.exit in the call", "import sys\ndef f():\n    sys.exit(2)\n", "user_code", "SystemExit: 2"),
+    ("sys.exit on import", "import sys\nsys.exit(2)\ndef f(): pass\n", "user_code", "SystemExit: 2"),
+    ("os._exit(0)", "import os\ndef f():\n    os._exit(0)\n", "user_code", "exited with code 0"),
+    ("os._exit(1) on import", "import os\nos._exit(1)\ndef f(): pass\n", "user_code", "exited with code 1"),
+    ("segfault", "import ctypes\ndef f():\n    ctypes.string_at(0)\n", "user_code", "SIGSEGV"),
+    ("abort", "import os\ndef f():\n    os.abort()\n", "user_code", "SIGABRT"),
+    ("kill", "import os, signal\ndef f():\n    os.kill(os.getpid(), signal.SIGKILL)\n", "worker_lost", "SIGKILL"),
+    ("deep recursion", "def f():\n    return f()\n", "user_code", "RecursionError"),
+    ("keyboard interrupt", "def f():\n    raise KeyboardInterrupt\n", "user_code", "KeyboardInterrupt"),
+    (
+        "exception group",
+        "def f():\n    raise ExceptionGroup('many', [ValueError('a')])\n",
+        "user_code",
+        "ValueError: a",
+    ),
+    (
+        "an exception that cannot be shown",
+        "class E(Exception):\n    def __str__(self):\n        raise RuntimeError\ndef f():\n    raise E\n",
+        "user_code",
+        "E",
+    ),
+    ("a result that is no JSON", "def f():\n    return {1, 2}\n", "result", "set that is not JSON"),
+    ("a closed standard output", "import os\ndef f():\n    os.close(1)\n    raise ValueError('v')\n", "user_code", "v"),
+    ("every descriptor closed", "import os\ndef f():\n    os.closerange(0, 4096)\n", "worker_lost", ""),
+    (
+        "replaced streams and modules",
+        "import sys, json\ndef f():\n    sys.stdout = sys.stderr = json.dumps = None\n    raise ValueError('v')\n",
+        "user_code",
+        "ValueError: v",
+    ),
+]
+
+
+@pytest.mark.parametrize(("source", "kind", "words"), [row[1:] for row in ENDINGS], ids=[row[0] for row in ENDINGS])
+async def test_code_that_ends_badly_is_answered_in_kind_and_the_next_call_works(
+    forking_worker: Worker, source: str, kind: str, words: str
+) -> None:
+    answer = await forking_worker.handle(function_job(source))
+    assert not answer["success"]
+    assert answer["error_kind"] == kind, answer
+    assert words in answer["error"]
+    assert (await forking_worker.handle(function_job(FINE)))["json_result"] == "fine"
+
+
+async def test_a_cancelled_call_is_ended_for_good_and_the_next_one_works(worker: Worker) -> None:
+    # A loop that swallows everything, in C for most of the time.
+    stubborn = """
+import os, signal, sys
+def f(path):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with open(path, "w") as file:
+        file.write(str(os.getpid()))
+    while True:
+        try:
+            sum(range(10 ** 7))
+        except BaseException:
+            pass
+"""
+    import os
+    from pathlib import Path
+
+    from testkit.waiting import wait_until_async
+
+    pid_file = Path(os.environ["FLASHTRIAL_HOME"]).parent / "pid"
+    call = asyncio.create_task(worker.handle(function_job(stubborn, "f", str(pid_file))))
+    await wait_until_async(lambda: pid_file.exists() and pid_file.read_text() != "", 10, "the call to be running")
+    pid = int(pid_file.read_text())
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert not Path(f"/proc/{pid}").exists()
+    assert (await worker.handle(function_job(FINE)))["json_result"] == "fine"
+
+
+async def test_an_instance_keeps_its_state_from_job_to_job(worker: Worker) -> None:
+    answers = [await worker.handle(_add(n)) for n in (1, 1, 5)]
+    assert [answer["json_result"] for answer in answers] == [11, 12, 17]
+    assert [answer["instance_info"]["method_calls"] for answer in answers] == [1, 2, 3]
+    assert answers[0]["instance_info"]["created_at"] == answers[2]["instance_info"]["created_at"]
+    assert answers[2]["instance_info"]["memory_bytes"] > 1_000_000
+
+
+async def test_concurrent_calls_on_one_instance_take_turns(worker: Worker) -> None:
+    jobs = [method_job(COUNTER, "Counter", "c", "slow_add", 1, constructor_args=[0]) for _ in range(6)]
+    answers = await asyncio.gather(*map(worker.handle, jobs))
+    assert sorted(answer["json_result"] for answer in answers) == [1, 2, 3, 4, 5, 6]
+
+
+async def test_an_instance_whose_process_was_killed_between_calls_is_told_as_lost(worker: Worker) -> None:
+    import os
+    import signal
+
+    await worker.handle(_add(1))
+    pid = (await worker.handle(method_job(COUNTER, "Counter", "c", "pid")))["json_result"]
+    os.kill(pid, signal.SIGKILL)
+    answer = await worker.handle(_add(5))
+    assert (answer["success"], answer["error_kind"]) == (False, "worker_lost")
+    assert "SIGKILL" in answer["error"]
+    again = await worker.handle(_add(5))
+    assert again["error_kind"] == "worker_lost"
+
+
+async def test_a_constructor_that_raised_may_be_tried_again(worker: Worker) -> None:
+    source = """
+class Picky:
+    def __init__(self, n):
+        assert n > 0, 'not positive'
+
+    def ok(self):
+        return 1
+"""
+    first = await worker.handle(method_job(source, "Picky", "p", "ok", constructor_args=[0]))
+    assert first["error_kind"] == "user_code"
+    assert "not positive" in first["error"]
+    second = await worker.handle(method_job(source, "Picky", "p", "ok", constructor_args=[1]))
+    assert second["json_result"] == 1
+
+
+async def test_the_same_worker_serves_from_one_event_loop_after_another(flashtrial_home: Any) -> None:
+    from flashtrial.worker.ledger import MemoryLedger
+
+    built = Worker("w", flashtrial_home, MemoryLedger("w"))
+
+    def in_a_loop_of_its_own(job: dict[str, Any]) -> dict[str, Any]:
+        return asyncio.run(built.handle(job))
+
+    first = await asyncio.to_thread(in_a_loop_of_its_own, _add(1))
+    second = await asyncio.to_thread(in_a_loop_of_its_own, _add(1))
+    assert (first["json_result"], second["json_result"]) == (11, 12)
+    await asyncio.to_thread(asyncio.run, built.close())
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        ({}, "input"),
+        ({"input": None}, "input"),
+        ({"input": []}, "input"),
+        ({"input": {}}, "function_name is required"),
+        ({"input": {"function_name": 3}}, "function_name"),
+        ({"input": {"function_name": "f", "args": "no list"}}, "args"),
+        ({"input": {"function_name": "f"}}, "function_code is missing"),
+        ({"input": {"function_name": "f", "function_code": "", "serialization_format": "xml"}}, "serialization_format"),
+        ({"input": {"function_name": "f", "function_code": "", "args": [1]}}, "args[0] is a int"),
+        ({"input": {"function_name": "f", "function_code": "def f(a): pass", "args": ["@@"]}}, "not base64"),
+        ({"input": {"function_name": "f", "function_code": "def f(a): pass", "args": ["AAAA"]}}, "cannot be loaded"),
+        ({"input": {"function_name": "f", "function_code": "def f(a): pass", "modules": {"../x.py": ""}}}, "../x.py"),
+        ({"input": {"execution_type": "class", "class_name": "C"}}, "class_code is missing"),
+        ("not an object", "input"),
+    ],
+)
+async def test_a_request_that_cannot_be_used_is_told_what_is_wrong(
+    forking_worker: Worker, event: Any, words: str
+) -> None:
+    answer = await forking_worker.handle(event)
+    assert (answer["success"], answer["error_kind"]) == (False, "request")
+    assert words in answer["error"]
+    assert isinstance(answer["stdout"], str)
+
+
+async def test_arguments_nested_ten_thousand_deep_do_not_harm_the_worker(forking_worker: Worker) -> None:
+    deep: list[Any] = []
+    for _ in range(10_000):
+        deep = [deep]
+    answer = await forking_worker.handle(function_job("def f(x):\n    return 1\n", "f", deep))
+    assert not answer["success"]
+    assert (await forking_worker.handle(function_job(FINE)))["json_result"] == "fine"
+
+
+def _add(n: int) -> dict[str, Any]:
+    return method_job(COUNTER, "Counter", "c", "add", n, constructor_args=[10])
