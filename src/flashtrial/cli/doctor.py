@@ -1,6 +1,5 @@
 """What a person who asks for help is asked first: versions, places, and what is missing."""
 
-import contextlib
 import importlib.metadata
 import os
 import platform
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import flashtrial
 from flashtrial.cli import instance
+from flashtrial.cli.outbox import pending
 from flashtrial.core import env
 
 _COMPANIONS = ("runpod", "runpod-flash", "fastapi", "uvicorn", "uv")
@@ -68,8 +68,4 @@ def _instance(home: Path) -> Finding:
 
 
 def _pending(outbox: Path) -> Finding:
-    sizes_bytes = []
-    for journal in outbox.glob("*.journal"):
-        with contextlib.suppress(FileNotFoundError):  # the sync process removes what is sent
-            sizes_bytes.append(journal.stat().st_size)
-    return Finding("outbox", f"{len(sizes_bytes)} journals, {sum(sizes_bytes)} bytes, in {outbox}")
+    return Finding("outbox", f"{pending(outbox)} records wait in {outbox}")

@@ -5,6 +5,7 @@ line and exit code 1; a traceback is always our bug.
 """
 
 import json
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,6 +54,8 @@ def root(
     ] = False,
 ) -> None:
     """Train and compare models on GPUs you do not own, and lose no metric."""
+    # What our libraries log is for servers' logs; a command says what matters itself. Without this, Python prints it.
+    logging.getLogger("flashtrial").addHandler(logging.NullHandler())
 
 
 @app.command()
@@ -61,7 +64,7 @@ def up(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port; the next free one when it is taken.")
     ] = env.DEFAULT_PORT,
-    workers: Annotated[int, typer.Option(min=1, help="Most worker processes of the local RunPod.")] = 4,
+    workers: Annotated[int, typer.Option(min=1, help="Most worker processes of one endpoint.")] = 4,
     runpod: Annotated[bool, typer.Option("--runpod/--no-runpod", help="Serve a local RunPod too.")] = True,
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background.")] = False,
 ) -> None:
@@ -77,7 +80,7 @@ def up(
 
 @app.command()
 def down(
-    grace: Annotated[float, typer.Option(min=0, help="Seconds until it is killed.")] = 15.0,
+    grace: Annotated[float, typer.Option(min=0, help="Seconds until it is killed.")] = 25.0,
 ) -> None:
     """Stop the instance that runs in the background."""
     from flashtrial.cli import down as down_
@@ -177,7 +180,7 @@ def sync() -> None:
     """Send what the outbox holds, in the foreground, and end when nothing is left."""
     from flashtrial.cli import sync as sync_
 
-    typer.echo(sync_.drain(env.home()))
+    typer.echo(sync_.drain(env.home(), env.outbox_dir()))
 
 
 @app.command()

@@ -51,6 +51,7 @@ def run_on_terminal(argv: Sequence[str], environment: Mapping[str, str], on_text
     with os.fdopen(outer, "rb", buffering=0), contextlib.ExitStack() as until_started:
         until_started.callback(os.close, inner)
         _copy_window_size(inner)
+        _keep_newlines(inner)
         with subprocess.Popen(argv, env=dict(environment), stdout=inner, stderr=inner) as child, _signals_go_to(child):
             until_started.close()  # so that the end of the script is the end of its output
             for text in _lines(outer):
@@ -87,6 +88,13 @@ def _read(descriptor: int) -> bytes:
 def _copy_window_size(descriptor: int) -> None:
     columns, rows = os.get_terminal_size(sys.stdout.fileno())
     fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+def _keep_newlines(descriptor: int) -> None:
+    """Hand on what the script wrote: no carriage return in front of each newline."""
+    settings = termios.tcgetattr(descriptor)
+    settings[1] &= ~termios.ONLCR
+    termios.tcsetattr(descriptor, termios.TCSANOW, settings)
 
 
 @contextlib.contextmanager

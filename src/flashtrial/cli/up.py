@@ -40,7 +40,7 @@ class MissingExtra(FlashtrialError):
 
 @dataclass(frozen=True, slots=True)
 class UpOptions:
-    """What `flashtrial up` was asked for; `workers` bounds the worker processes of all endpoints together."""
+    """What `flashtrial up` was asked for; `workers` bounds the worker processes of each endpoint."""
 
     host: str = "127.0.0.1"
     port: int = env.DEFAULT_PORT

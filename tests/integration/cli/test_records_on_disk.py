@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 from testkit import wait_until
 
@@ -19,12 +18,21 @@ print(run.id)
 """
 
 
-def train(cli: Flashtrial) -> str:
-    """The id of a run that a script of its own has made."""
+def train(cli: Flashtrial, **given: str) -> str:
+    """The id of a run that a script of its own has made, with `given` in its environment."""
     trained = subprocess.run(
-        [sys.executable, "-c", TRAINER], env=cli.environment(), capture_output=True, text=True, check=True, timeout=50
+        [sys.executable, "-c", TRAINER],
+        env=cli.environment(given),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=50,
     )
     return trained.stdout.strip()
+
+
+# Nothing is sent behind the test's back.
+OFFLINE = {"FLASHTRIAL_SYNC_PROCESS_ENABLED": "0", "FLASHTRIAL_FINISH_TIMEOUT_S": "0"}
 
 
 def test_a_home_without_a_database_has_no_runs(flashtrial_cli: Flashtrial) -> None:
@@ -56,12 +64,24 @@ def test_what_was_tracked_is_listed_and_verified_after_everything_ended(flashtri
     assert run_id in flashtrial_cli("runs").stdout
 
 
-def test_records_made_offline_are_missing_until_sync_sends_them(flashtrial_cli: Flashtrial, tmp_path: Path) -> None:
-    run_id = train(flashtrial_cli)
+def test_records_made_offline_are_missing_until_sync_sends_them(flashtrial_cli: Flashtrial) -> None:
+    run_id = train(flashtrial_cli, **OFFLINE)
     before = json.loads(flashtrial_cli("verify", run_id, "--json").stdout)
     assert before["written"] == before["missing"] >= 22
     assert before["sent"] == before["stored"] == 0
     flashtrial_cli("up", "--detach")
     sent = flashtrial_cli("sync")
     assert sent.returncode == 0, sent.stderr
-    wait_until(lambda: flashtrial_cli("verify", run_id).returncode == 0, 30, "all records to arrive")
+    assert sent.stdout == f"sent {before['written']} records\n"
+    after = json.loads(flashtrial_cli("verify", run_id, "--json").stdout)
+    assert after == dict.fromkeys(("written", "sent", "stored"), before["written"]) | {"missing": 0, "doubled": 0}
+    assert flashtrial_cli("sync").stdout == "nothing to send\n"
+
+
+def test_sync_without_a_server_says_what_waits_and_why(flashtrial_cli: Flashtrial) -> None:
+    train(flashtrial_cli, **OFFLINE)
+    failed = flashtrial_cli("sync", FLASHTRIAL_URL="http://127.0.0.1:1")
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("flashtrial: 22 records wait in ")
+    assert "Traceback" not in failed.stderr
+    assert "22 records wait" in flashtrial_cli("doctor").stdout

@@ -88,7 +88,8 @@ def leave(*_):
 signal.signal(signal.SIGTERM, leave)
 signal.signal(signal.SIGINT, leave)
 pathlib.Path({str(ready)!r}).touch()
-signal.pause()
+while True:
+    signal.pause()
 """
     argv = flashtrial_cli.argv("run", script(tmp_path, source))
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -103,8 +104,11 @@ signal.pause()
         assert process.returncode == 3
 
 
+PROMPT = b"your turn?"
+
+
 def on_a_terminal(argv: list[str], environment: dict[str, str], typed: bytes = b"") -> tuple[int, str]:
-    """The exit code and the screen of a command that runs on a terminal of its own; `typed` follows a `?`."""
+    """The exit code and the screen of a command that runs on a terminal of its own; `typed` follows a prompt."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.execve(argv[0], argv, {**environment, "TERM": "xterm-256color", "COLUMNS": "120"})
@@ -117,7 +121,7 @@ def on_a_terminal(argv: list[str], environment: dict[str, str], typed: bytes = b
             screen += os.read(terminal, 65536)
         except OSError:
             break
-        if typed and b"?" in screen:
+        if typed and PROMPT in screen:
             os.write(terminal, typed)
             typed = b""
     os.close(terminal)
@@ -133,7 +137,7 @@ flashtrial.init(project="cli", name="drawn")
 flashtrial.log({"loss": 0.25})
 print("a line with [brackets]")
 flashtrial.finish()
-sys.exit(int(input("which code? ")))
+sys.exit(int(input("your turn? ")))
 """
     code, screen = on_a_terminal(
         flashtrial_cli.argv("run", script(tmp_path, source)), flashtrial_cli.environment(), b"5\n"
@@ -147,14 +151,13 @@ sys.exit(int(input("which code? ")))
 def test_ctrl_c_on_a_terminal_reaches_the_script_once(flashtrial_cli: Flashtrial, tmp_path: Path) -> None:
     flashtrial_cli("up", "--detach")
     source = """
-import signal, sys
+import signal, sys, time
 seen = []
 signal.signal(signal.SIGINT, lambda *_: seen.append(1))
-print("ready?", flush=True)
-signal.pause()
-signal.alarm(2)
-signal.signal(signal.SIGALRM, lambda *_: None)
-signal.pause()
+print("your turn?", flush=True)
+while not seen:
+    time.sleep(0.02)
+time.sleep(1)  # a second one would have come by now
 sys.exit(40 + len(seen))
 """
     code, _ = on_a_terminal(flashtrial_cli.argv("run", script(tmp_path, source)), flashtrial_cli.environment(), b"\x03")
