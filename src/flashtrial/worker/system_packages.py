@@ -14,7 +14,8 @@ from flashtrial.worker.install_errors import InstallFailed, RequirementRefused
 
 log = logging.getLogger(__name__)
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?(=[A-Za-z0-9.+:~-]+)?")
+# For apt-get, a name with a minus behind it is one to remove.
+_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.](:[a-z0-9]+)?(=[A-Za-z0-9.+:~-]*[A-Za-z0-9.+~])?")
 _QUERY_DEADLINE_S = 30.0
 _REASON_LINES = 15
 
@@ -70,7 +71,7 @@ class SystemPackages:
     async def _apt_get(self, verb: str, arguments: Sequence[str]) -> None:
         options = ["-y", "-q", "-o", "DPkg::Lock::Timeout=120"]
         if verb == "install":
-            options += ["--no-install-recommends", "--"]
+            options += ["--no-install-recommends", "--no-remove", "--"]
         await run_logged_subprocess(
             ["apt-get", verb, *options, *arguments], deadline_s=self._deadline_s, env=_apt_environment()
         )
