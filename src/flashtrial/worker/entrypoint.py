@@ -21,6 +21,7 @@ from flashtrial.worker.function_executor import FunctionExecutor
 from flashtrial.worker.ledger import FileLedger, InstanceLedger, MemoryLedger
 from flashtrial.worker.log_streamer import LogStreamer
 from flashtrial.worker.remote_executor import RemoteExecutor
+from flashtrial.worker.sync_keeper import SyncKeeper
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ def _worker() -> Worker:
     _stream_own_log()
     worker = Worker(worker_id, env.home(), _ledger(worker_id))
     atexit.register(worker.kill)
+    SyncKeeper(env.outbox_dir()).start()
     return worker
 
 
