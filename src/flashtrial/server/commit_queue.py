@@ -7,6 +7,7 @@
 A future resolves after the commit of its group, or with the error that kept it from being committed.
 """
 
+import contextlib
 import logging
 import queue
 import threading
@@ -88,11 +89,11 @@ class CommitQueue(Generic[Request, Result]):
         future: Future[Result] = Future()
         with self._lock:
             if not self._accepting:
-                raise NotRunning
+                raise NotRunning("the server is starting or stopping: try again in a moment")
             try:
                 self._waiting.put_nowait((request, future))
             except queue.Full:
-                raise QueueFull from None
+                raise QueueFull(f"{MAX_WAITING} requests wait already: try again in a moment") from None
         return future
 
     def _run(self) -> None:
@@ -107,7 +108,18 @@ class CommitQueue(Generic[Request, Result]):
             while (first := self._waiting.get()) is not None:
                 self._resolve(self._group_from(first))
         finally:
+            self._accept_no_more()
             self._closed()
+
+    def _accept_no_more(self) -> None:
+        """Whatever ended the thread, nobody waits for it for ever."""
+        with self._lock:
+            self._accepting = False
+        with contextlib.suppress(queue.Empty):
+            while True:
+                item = self._waiting.get_nowait()
+                if item is not None and item[1].set_running_or_notify_cancel():
+                    item[1].set_exception(NotRunning("the server stopped before this was stored"))
 
     def _group_from(self, first: "_Asked[Request, Result]") -> "list[_Asked[Request, Result]]":
         """`first` and what waits behind it. An end mark found on the way is put back: it is the last thing there."""

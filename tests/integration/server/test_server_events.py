@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flashtrial.server.events import EventHub
 from testkit.tracking_server import TrackingClient, batch, metric, tracking_server
+from testkit.waiting import wait_until
 
 
 def _changed(block: bytes) -> list[str]:
@@ -43,6 +44,13 @@ def test_many_changes_are_one_event_and_every_run_is_named(server: TrackingClien
             events.append(_changed(next(blocks)))
     assert sorted(run_id for event in events for run_id in event) == [f"run{number:02}" for number in range(60)]
     assert len(events) < 60
+
+
+def test_a_listener_that_went_away_is_forgotten(server: TrackingClient) -> None:
+    with server.events() as blocks:
+        next(blocks)
+        assert b"flashtrial_event_listeners 1\n" in server.get("/metrics").body
+    wait_until(lambda: b"flashtrial_event_listeners 0\n" in server.get("/metrics").body, what="no listeners")
 
 
 async def _take(stream: AsyncIterator[bytes]) -> bytes:

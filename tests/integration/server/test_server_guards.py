@@ -12,8 +12,8 @@ PATHS = ["/", "/healthz", "/metrics", "/api/v1/runs", "/api/v1/events", "/api/v1
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8787", "localhost.evil.example", "127.0.0.1@evil", ""])
-def test_a_foreign_host_name_is_refused_on_every_path(server: TrackingClient, path: str, host: str) -> None:
-    answer = server.get(path, Host=host)
+def test_a_foreign_host_name_is_refused_on_every_path(standing_server: TrackingClient, path: str, host: str) -> None:
+    answer = standing_server.get(path, Host=host)
     assert (answer.status, answer.json()["error"]) == (403, "forbidden")
 
 
@@ -30,7 +30,8 @@ def test_a_foreign_host_name_is_refused_on_every_path(server: TrackingClient, pa
         "chrome-extension://localhost",
     ],
 )
-def test_a_page_of_another_origin_can_neither_read_nor_write(server: TrackingClient, origin: str) -> None:
+def test_a_page_of_another_origin_can_neither_read_nor_write(standing_server: TrackingClient, origin: str) -> None:
+    server = standing_server
     assert server.get("/api/v1/runs", Origin=origin).status == 403
     body = encode_batches([batch("r", metric(1, {"x": 1}))])
     for content_type in (MSGPACK, "text/plain"):
@@ -39,10 +40,10 @@ def test_a_page_of_another_origin_can_neither_read_nor_write(server: TrackingCli
     assert server.get("/api/v1/runs").json()["runs"] == []
 
 
-def test_our_own_pages_and_names_pass(server: TrackingClient) -> None:
+def test_our_own_pages_and_names_pass(standing_server: TrackingClient) -> None:
     for name in ("127.0.0.1", "localhost", "LOCALHOST", "[::1]"):
-        host = f"{name}:{server.port}"
-        assert server.get("/api/v1/runs", Host=host, Origin=f"http://{host}").status == 200
+        host = f"{name}:{standing_server.port}"
+        assert standing_server.get("/api/v1/runs", Host=host, Origin=f"http://{host}").status == 200
 
 
 def test_allowed_names_and_origins_pass(flashtrial_home: Path) -> None:

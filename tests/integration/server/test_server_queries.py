@@ -91,8 +91,8 @@ def test_several_series_come_in_one_answer(server: TrackingClient) -> None:
         ("/api/v1/ingest", 405),
     ],
 )
-def test_bad_questions_get_an_error_of_the_one_shape(server: TrackingClient, path: str, status: int) -> None:
-    answer = server.get(path)
+def test_bad_questions_get_an_error_of_the_one_shape(standing_server: TrackingClient, path: str, status: int) -> None:
+    answer = standing_server.get(path)
     assert answer.status == status
     assert set(answer.json()) == {"error", "message"}
 

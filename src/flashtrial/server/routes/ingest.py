@@ -16,8 +16,8 @@ from flashtrial.server.counters import IngestCounters
 from flashtrial.server.ingest_body import BadBody, ParsedBody, parse_json, parse_msgpack
 from flashtrial.server.repository import BatchResult, Repository
 
-# Smaller bodies are parsed where they are, in a millisecond or two; larger ones would hold the loop up.
-INLINE_BYTES = 64 * 1024
+# Smaller bodies are parsed where they are, in a few milliseconds; larger ones would hold the loop up.
+INLINE_BYTES = 32 * 1024
 
 _PARSERS: dict[str, Callable[[bytes], ParsedBody]] = {
     "application/msgpack": parse_msgpack,
@@ -54,7 +54,7 @@ async def _ingest(request: Request, repository: Repository, counters: IngestCoun
     except BadBody as error:
         return error_answer(400, "bad_body", str(error))
     except (QueueFull, NotRunning) as error:
-        return _try_again("busy", str(error) or "the server is starting or stopping")
+        return _try_again("busy", str(error))
     except (sqlite3.Error, ValueError, OverflowError) as error:
         return _try_again("not_stored", f"nothing of this request was stored: {error}")
     counters.add(results)
