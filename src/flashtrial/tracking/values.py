@@ -117,8 +117,6 @@ def _parse(name: str, value: Any) -> Number | Datum:
     kind = type(value)
     if kind is float:
         return cast("float", value)  # what nearly all values are
-    if kind is int:
-        return _number(name, value)
     match value:
         case bool() | int() | float():
             return _number(name, value)

@@ -63,7 +63,7 @@ class NativeBackend:
 
 def read_answer(url: str, batches: int, answer: urllib3.BaseHTTPResponse) -> tuple[BatchReceipt, ...]:
     """The receipts in a server's answer to `batches` batches. Raises `Outage` or `Rejected`."""
-    fields = _json(answer.data)
+    fields = _json(answer.data or b"")  # None when there is no body
     if answer.status == HTTPStatus.OK:
         return _receipts(url, batches, fields)
     if answer.status in _WHO_ARE_YOU:

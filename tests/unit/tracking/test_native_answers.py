@@ -1,0 +1,85 @@
+"""What a server's answer means: receipts, a rejection, or an outage that says nothing about the records."""
+
+import json
+from typing import Any
+
+import pytest
+import urllib3
+
+from flashtrial.tracking.backends.base import BatchReceipt, Outage, RefusedRecord, Rejected
+from flashtrial.tracking.backends.native import read_answer, retry_after_s
+
+URL = "http://u"
+
+
+def answer(status: int, body: bytes | object, **headers: str) -> urllib3.HTTPResponse:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return urllib3.HTTPResponse(body=content, status=status, headers=headers, preload_content=True)
+
+
+def receipt(**fields: Any) -> dict[str, Any]:
+    return {"run_id": "r", "writer_id": "w", "stored": 0, "duplicates": 0, "refused": [], **fields}
+
+
+def test_receipts_are_read_in_order() -> None:
+    body = {"results": [receipt(stored=2, refused=[{"seq": 3, "reason": "bad"}]), receipt(error="torn")]}
+    first, second = read_answer(URL, 2, answer(200, body))
+    assert first == BatchReceipt(2, 0, (RefusedRecord(3, "bad"),))
+    assert second.error == "torn"
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_our_servers_refusal_of_a_request_is_a_rejection_with_its_reason(status: int) -> None:
+    with pytest.raises(Rejected, match="too much"):
+        read_answer(URL, 1, answer(status, {"error": "too much"}))
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b"<html>welcome</html>"),
+        (200, {"hello": "world"}),
+        (200, {"results": []}),
+        (200, {"results": [{"stored": "many"}]}),
+        (200, {"results": [receipt(refused=["?"])]}),
+        (400, b"<html>bad request</html>"),
+        (404, {"detail": "Not Found"}),
+        (302, b""),
+        (401, {"error": "who?"}),
+        (403, b"no"),
+        (425, b""),
+        (429, b""),
+        (500, {"error": "oops"}),
+        (503, b""),
+    ],
+)
+def test_every_other_answer_is_an_outage(status: int, body: bytes | object) -> None:
+    with pytest.raises(Outage):
+        read_answer(URL, 1, answer(status, body))
+
+
+def test_an_outage_carries_what_the_server_asked_for() -> None:
+    with pytest.raises(Outage) as caught:
+        read_answer(URL, 1, answer(429, b"", **{"Retry-After": "7"}))
+    assert caught.value.retry_after_s == 7
+
+
+def test_a_refused_token_says_so() -> None:
+    with pytest.raises(Outage, match="FLASHTRIAL_TOKEN"):
+        read_answer(URL, 1, answer(401, b""))
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("soon", None),
+        ("12", 12.0),
+        ("999999", 3600.0),
+        ("Thu, 01 Jan 1970 00:01:40 GMT", 40.0),
+        ("Thu, 01 Jan 1970 00:00:10 GMT", 0.0),
+    ],
+)
+def test_retry_after_is_a_number_or_a_date(header: str | None, seconds: float | None) -> None:
+    assert retry_after_s(header, now=lambda: 60.0) == seconds

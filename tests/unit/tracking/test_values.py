@@ -1,0 +1,137 @@
+"""Values that users log: every one of them is kept, or refused by name."""
+
+import datetime as dt
+import math
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import ormsgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flashtrial.tracking import values
+from flashtrial.tracking.values import Datum, parse_logged, plain
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/"), min_size=1, max_size=8)
+NUMBERS = st.one_of(st.floats(), st.integers(), st.booleans(), st.floats(width=32).map(np.float32))
+TREES = st.recursive(
+    st.dictionaries(NAMES, NUMBERS | st.text(max_size=5) | st.lists(NUMBERS, max_size=3), max_size=4),
+    lambda inner: st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=4,
+)
+
+
+def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{name}/")
+        else:
+            yield prefix + name, value
+
+
+def same(left: float, right: float) -> bool:
+    return left == right or (math.isnan(left) and math.isnan(right))
+
+
+@given(TREES)
+def test_nothing_is_dropped_and_everything_can_be_packed(tree: dict[str, Any]) -> None:
+    logged = parse_logged(tree)
+    data = {datum.name: datum for datum in logged.data}
+    expected = dict(leaves(tree))
+    assert logged.numbers.keys() | data.keys() == expected.keys()
+    assert not logged.numbers.keys() & data.keys()
+    ormsgpack.packb({"values": dict(logged.numbers), "data": [datum.value for datum in logged.data]})
+    for name, value in logged.numbers.items():
+        wanted = expected[name]
+        assert same(value, float(wanted) if abs(wanted) >= 2**63 else wanted)
+
+
+@given(st.dictionaries(NAMES, st.floats(), max_size=5))
+def test_floats_are_taken_as_they_are(numbers: dict[str, float]) -> None:
+    assert parse_logged(numbers).numbers is numbers
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (True, 1),
+        (3, 3),
+        (2**63 - 1, 2**63 - 1),
+        (2**63, float(2**63)),
+        (-(2**70), -float(2**70)),
+        (10**400, math.inf),
+        (np.float32(0.5), 0.5),
+        (np.float64(0.5), 0.5),
+        (np.int64(7), 7),
+        (np.bool_(True), 1),
+        (np.array(2.5), 2.5),
+        (np.array([[2]]), 2),
+        (np.longdouble(1.5), 1.5),
+        (Decimal("0.25"), 0.25),
+        (math.inf, math.inf),
+        (1e308, 1e308),
+    ],
+)
+def test_a_number_of_any_kind_is_a_number(value: object, number: float) -> None:
+    logged = parse_logged({"x": value})
+    assert logged.numbers == {"x": number}
+    assert type(logged.numbers["x"]) is type(number)
+
+
+def test_nan_stays_nan() -> None:
+    assert math.isnan(parse_logged({"x": np.float32("nan"), "y": 1}).numbers["x"])
+
+
+def test_strings_and_lists_are_data() -> None:
+    logged = parse_logged({"a": {"text": "hé"}, "list": [1, "b", np.int32(2)], "array": np.arange(3)})
+    assert logged.data == (
+        Datum("a/text", "string", "hé"),
+        Datum("list", "list", [1, "b", 2]),
+        Datum("array", "list", [0, 1, 2]),
+    )
+
+
+def test_a_lone_surrogate_becomes_visible() -> None:
+    assert parse_logged({"x": "a\ud800"}).data == (Datum("x", "string", "a\\ud800"),)
+
+
+@pytest.mark.parametrize("value", [None, object(), 1j, dt.date(2024, 1, 1), b"x", {1, 2}])
+def test_what_cannot_be_logged_is_named_with_its_type(value: object) -> None:
+    with pytest.raises(TypeError, match=rf"'a/b'.*{type(value).__name__}"):
+        parse_logged({"a": {"b": value}})
+
+
+def test_two_values_of_one_name_are_an_error() -> None:
+    with pytest.raises(ValueError, match="'a/b'"):
+        parse_logged({"a/b": 1, "a": {"b": 2}})
+
+
+def test_a_dict_that_holds_itself_is_an_error() -> None:
+    circle: dict[str, object] = {}
+    circle["x"] = circle
+    with pytest.raises(ValueError, match="nested deeper"):
+        parse_logged(circle)
+
+
+def test_a_large_integer_is_spoken_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    values._said.clear()
+    for _ in range(3):
+        parse_logged({"big": 2**64, "x": 1})
+    assert [record.getMessage() for record in caplog.records if "64 bits" in record.getMessage()] == [
+        "'big' has an integer beyond 64 bits; such integers are logged as floats"
+    ]
+
+
+def test_a_configuration_may_hold_anything() -> None:
+    config = {1: np.float32(0.5), "path": dt.date(2024, 1, 2), "s": {3}, "t": (1, None), "n": {"a": True}}
+    assert plain(config) == {"1": 0.5, "path": "2024-01-02", "s": [3], "t": [1, None], "n": {"a": True}}
+    ormsgpack.packb(plain(config))
+
+
+def test_a_configuration_that_holds_itself_ends() -> None:
+    circle: dict[str, object] = {}
+    circle["x"] = circle
+    ormsgpack.packb(plain(circle))
