@@ -49,7 +49,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback acts
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
@@ -73,7 +73,7 @@ def up(
 
     options = up_.UpOptions(host, port, workers, runpod)
     if detach:
-        up_.ensure(env.home(), options, typer.echo)
+        up_.detach(env.home(), options, typer.echo)
     else:
         up_.serve(env.home(), options, typer.echo)
 

@@ -50,6 +50,19 @@ def pending(outbox: Path) -> int:
     return sum(writer.pending for writer in writers(outbox))
 
 
+def is_sent(outbox: Path) -> bool:
+    """Whether every journal is settled to its end; looks at sizes only, so it may be asked often."""
+    return all(_is_sent(outbox, path) for path in outbox.glob(f"*{JOURNAL_SUFFIX}"))
+
+
+def _is_sent(outbox: Path, journal: Path) -> bool:
+    try:
+        size_bytes = journal.stat().st_size
+    except FileNotFoundError:
+        return True
+    return read_cursor(cursor_path(outbox, journal.name.removesuffix(JOURNAL_SUFFIX), DESTINATION)).offset >= size_bytes
+
+
 def _of_journal(outbox: Path, journal: JournalReader) -> Writer:
     header = journal.header
     # The cursor first: what is sent meanwhile must not look like more than was written.

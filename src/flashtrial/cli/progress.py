@@ -1,25 +1,32 @@
 """The runs that appear while a script runs, watched through the server's API and drawn below the script's output."""
 
 import threading
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flashtrial.cli import probe, runs
+from flashtrial.cli import outbox, probe, runs
 from flashtrial.cli.runs import RunRow
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
 
 PERIOD_S = 0.5
+SETTLE_S = 3.0
+_SETTLE_POLL_S = 0.05
 _ROWS_SHOWN = 12
 
 
 class RunWatcher:
     """Asks the server for its runs, twice a second from a thread of its own, and remembers those that are new.
 
+    Leaving it waits up to 3 s until `outbox` is sent, so that the last look sees how the runs ended.
+
     `rows` may be read from any thread. A server that does not answer leaves the last rows as they are.
     """
 
-    def __init__(self, url: str, key: str) -> None:
+    def __init__(self, url: str, key: str, outbox: Path) -> None:
+        self._outbox = outbox
         self._url = url
         self._key = key
         self._before: frozenset[str] = frozenset()
@@ -35,7 +42,7 @@ class RunWatcher:
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
         self._thread.join()
-        self._look()
+        self._settle()
 
     @property
     def rows(self) -> tuple[RunRow, ...]:
@@ -45,6 +52,13 @@ class RunWatcher:
     def _watch(self) -> None:
         while not self._stopped.wait(PERIOD_S):
             self._look()
+
+    def _settle(self) -> None:
+        """Look once more, after a moment for what was logged last to be sent."""
+        deadline = time.monotonic() + SETTLE_S
+        while not outbox.is_sent(self._outbox) and time.monotonic() < deadline:
+            time.sleep(_SETTLE_POLL_S)
+        self._look()
 
     def _look(self) -> None:
         fresh = [row for row in self._ask() if row.id not in self._before]
@@ -76,11 +90,6 @@ class LiveRuns:
         bar = Table.grid(padding=(0, 1))
         bar.add_row(ProgressBar(total=len(rows), completed=ended, width=30), Text(f"{ended} of {len(rows)} runs ended"))
         return Group(runs.table(list(rows[-_ROWS_SHOWN:])), bar)
-
-
-def closing_lines(rows: tuple[RunRow, ...]) -> list[str]:
-    """The runs in plain lines, for where there is no terminal."""
-    return [runs.line(row) for row in rows]
 
 
 def console() -> "Console":

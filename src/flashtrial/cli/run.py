@@ -1,10 +1,14 @@
 """`flashtrial run`: an instance, the script against it, what it made, and where to look."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from flashtrial.cli import environment, progress, script, up
+from flashtrial.cli import environment, progress, runs, script, up
 from flashtrial.core import env
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _REFRESHES_PER_S = 4
 
@@ -12,24 +16,36 @@ _REFRESHES_PER_S = 4
 def run(home: Path, path: Path, arguments: Sequence[str], echo: Callable[[str], None]) -> int:
     """The script's exit code, after it ran against the instance of `home`, which stays up."""
     argv = script.command(path, arguments)
-    instance = up.ensure(home, up.UpOptions(), echo)
+    instance = up.ensure(home, echo)
     key = environment.read_key(home)
     surroundings = environment.for_script(instance.url, key, env.snapshot())
+    watcher = progress.RunWatcher(instance.url, key, env.outbox_dir())
     terminal = progress.console()
-    watcher = progress.RunWatcher(instance.url, key)
-    with watcher:
-        code = _on_terminal(argv, surroundings, watcher) if terminal.is_terminal else script.run(argv, surroundings)
-    if not terminal.is_terminal:
-        for line in progress.closing_lines(watcher.rows):
-            echo(line)
+    if terminal.is_terminal:
+        code = _run_drawn(terminal, argv, surroundings, watcher)
+    else:
+        code = _run_plainly(argv, surroundings, watcher, echo)
     echo(f"dashboard: {instance.url} (`flashtrial down` stops it)")
     return code
 
 
-def _on_terminal(argv: list[str], surroundings: dict[str, str], watcher: progress.RunWatcher) -> int:
+def _run_plainly(
+    argv: Sequence[str], surroundings: Mapping[str, str], watcher: progress.RunWatcher, echo: Callable[[str], None]
+) -> int:
+    with watcher:
+        code = script.run(argv, surroundings)
+    for row in watcher.rows:
+        echo(runs.line(row))
+    return code
+
+
+def _run_drawn(
+    terminal: "Console", argv: Sequence[str], surroundings: Mapping[str, str], watcher: progress.RunWatcher
+) -> int:
     from rich.live import Live
     from rich.text import Text
 
-    terminal = progress.console()
-    with Live(progress.LiveRuns(watcher), console=terminal, refresh_per_second=_REFRESHES_PER_S):
+    live = Live(progress.LiveRuns(watcher), console=terminal, refresh_per_second=_REFRESHES_PER_S)
+    # The watcher ends first, so that what is drawn last is how the runs ended.
+    with live, watcher:
         return script.run_on_terminal(argv, surroundings, lambda text: terminal.print(Text.from_ansi(text)))

@@ -88,13 +88,17 @@ def _signals_end_the_block() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def ensure(home: Path, options: UpOptions, say: Say) -> Instance:
-    """The ready instance of `home`, started in the background when there is none. Raises `DidNotStart`."""
+def detach(home: Path, options: UpOptions, say: Say) -> None:
+    """Leave an instance of `home` running in the background and say where. Raises `DidNotStart`."""
     if instance.is_claimed(home):
-        running = _await_ready(home, None)
-        say(_already(running))
-        return running
-    return _start(home, options, say)
+        say(_already(_await_ready(home, None)))
+    else:
+        _start(home, options, say)
+
+
+def ensure(home: Path, say: Say) -> Instance:
+    """The ready instance of `home`; started as `detach` does when there is none. Raises `DidNotStart`."""
+    return _await_ready(home, None) if instance.is_claimed(home) else _start(home, UpOptions(), say)
 
 
 def _start(home: Path, options: UpOptions, say: Say) -> Instance:

@@ -1,6 +1,7 @@
 """How runs are shown to people."""
 
 from io import StringIO
+from pathlib import Path
 
 from rich.console import Console
 
@@ -46,7 +47,7 @@ class FixedRuns(progress.RunWatcher):
     """A watcher that has seen what it is given."""
 
     def __init__(self, *rows: RunRow) -> None:
-        super().__init__("http://127.0.0.1:1", "")
+        super().__init__("http://127.0.0.1:1", "", Path())
         self._rows = rows
 
 
