@@ -85,7 +85,7 @@ def _add_routes(app: FastAPI, settings: ServerSettings, parts: _Parts) -> None:
 
 def _add_guards(app: FastAPI, settings: ServerSettings) -> None:
     """The last one added is the first that a request meets."""
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, prefixes=("/api",))
     app.add_middleware(BearerGuard, token=settings.token)
     app.add_middleware(HostGuard, hosts=settings.allowed_hosts, origins=settings.allowed_origins)
     app.add_middleware(SecurityHeaders)

@@ -100,13 +100,10 @@ class BearerGuard:
         self._prefixes = tuple(prefixes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or not self._is_guarded(scope["path"]) or self._is_known(scope):
+        if scope["type"] == "lifespan" or not _is_below(scope["path"], self._prefixes) or self._is_known(scope):
             await self._app(scope, receive, send)
         else:
             await _refuse(scope, receive, send, error_answer(401, "unauthorized", _WHO_ARE_YOU, _CHALLENGE))
-
-    def _is_guarded(self, path: str) -> bool:
-        return any(path == prefix or path.startswith(f"{prefix}/") for prefix in self._prefixes)
 
     def _is_known(self, scope: Scope) -> bool:
         given = Headers(scope=scope).get("authorization", "")
@@ -116,16 +113,18 @@ class BearerGuard:
 class BodyLimit:
     """Counts a request's body while it is read; past `max_bytes` the reader gets `BodyTooLarge`, the client 413.
 
+    Holds for the paths below `prefixes`: other parts of the same port have limits of their own.
     What `Content-Length` says is not trusted. What comes after the limit is read and thrown away, up to 64 MiB or 5 s,
     because a client that is cut off while it sends never reads the answer.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, prefixes: Iterable[str] = ("",)) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._prefixes = tuple(prefixes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or not _is_below(scope["path"], self._prefixes):
             await self._app(scope, receive, send)
             return
         answering = _Answering(send)
@@ -150,6 +149,11 @@ class BodyLimit:
             return message
 
         return counted
+
+
+def _is_below(path: str, prefixes: Iterable[str]) -> bool:
+    """Whether `path` is one of `prefixes` or lies below it; every path lies below the empty one."""
+    return any(path == prefix or path.startswith(f"{prefix}/") for prefix in prefixes)
 
 
 class _Answering:
