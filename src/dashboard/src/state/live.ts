@@ -43,7 +43,7 @@ async function stayConnected(signal: AbortSignal): Promise<void> {
   };
   while (!signal.aborted) {
     await listen(signal, opened, take).catch((error: unknown) => {
-      if (error instanceof Refused && (error.status === 401 || error.status === 403)) app.set({ locked: true });
+      if (error instanceof Refused && error.status === 401) app.set({ locked: true });
     });
     if (signal.aborted) return;
     failures += 1;

@@ -1,4 +1,4 @@
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { setQuery } from "../state/app";
 
 const HELP = [
@@ -17,7 +17,8 @@ interface Props {
 /** Where the table is narrowed; "/" goes there from anywhere. */
 export function FilterBox({ query, found, all }: Props) {
   const input = useRef<HTMLInputElement>(null);
-  useEffect(() => {
+  // Layout: from the first moment that the box is seen.
+  useLayoutEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       const typing = event.target instanceof HTMLInputElement || event.target instanceof HTMLTextAreaElement;
       if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;

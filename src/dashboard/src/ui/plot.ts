@@ -1,7 +1,7 @@
 /** How a chart looks: options for uPlot, which draws on a canvas. */
 
 import type uPlot from "uplot";
-import { formatAxis, formatLength } from "./ticks";
+import { formatAxis, formatClock, formatLength } from "./ticks";
 import { indexNear } from "../model/nearest";
 import type { XAxis } from "../model/series";
 
@@ -51,10 +51,13 @@ function series(line: Line): uPlot.Series {
   return { stroke: line.colour, width: line.faint ? 1 : 1.8, alpha: line.faint ? 0.28 : 1, points: { size: 5, show: line.faint ? false : alone } };
 }
 
-/** Points are marked where a line could not show them: when there are few, so that chunks can be told apart. */
+/** A point is marked where lines are long enough to lose it: so that chunks can be told apart. */
 function alone(plot: uPlot, index: number, first: number, last: number): boolean {
-  const drawn = (plot.data[index] ?? []).slice(first, last + 1).filter((value) => value != null).length;
-  return drawn * 14 < plot.bbox.width / devicePixelRatio;
+  const column = plot.data[index] ?? [];
+  const drawn = plot.data[0].map((_, at) => at).filter((at) => at >= first && at <= last && column[at] != null);
+  const [left, right] = [drawn[0], drawn.at(-1)];
+  if (left === undefined || right === undefined) return false;
+  return drawn.length < 3 || pixelsAway(plot, left, right) / (drawn.length - 1) > 14;
 }
 
 function pixelsAway(plot: uPlot, a: number, b: number): number {
@@ -75,7 +78,7 @@ function xAxis(style: PlotStyle): uPlot.Axis {
     case "relative":
       return { ...base, incrs: SECONDS, values: (_, splits) => splits.map(formatLength) };
     case "time":
-      return base;
+      return { ...base, values: (_plot, splits, _index, _space, increment) => splits.map((split) => formatClock(split, increment)) };
   }
 }
 

@@ -20,3 +20,11 @@ export function formatLength(seconds: number): string {
   const tail = rest.map((part) => String(part).padStart(2, "0")).join(":");
   return hours > 0 ? `${hours}:${tail}` : tail.replace(/^0/, "");
 }
+
+/** A time of day, or the day where ticks are days apart, in the reader's own time zone: `14:05`, `14:05:30`, `Nov 3`. */
+export function formatClock(seconds: number, increment: number): string {
+  const moment = new Date(seconds * 1000);
+  if (increment >= 86_400) return moment.toLocaleDateString("en-US", { month: "short", day: "numeric" });
+  const [hours, minutes, rest] = [moment.getHours(), moment.getMinutes(), moment.getSeconds()].map((part) => String(part).padStart(2, "0"));
+  return increment >= 60 ? `${hours}:${minutes}` : `${hours}:${minutes}:${rest}`;
+}
