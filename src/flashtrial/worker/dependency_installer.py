@@ -10,9 +10,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from flashtrial.core import files
 from flashtrial.process.environment import BASE, Environment
@@ -24,6 +25,8 @@ from flashtrial.worker.layer_build import install_beside
 from flashtrial.worker.layers import Layers, discard
 from flashtrial.worker.requirements import parse
 from flashtrial.worker.system_packages import SystemPackages
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -127,16 +130,31 @@ class DependencyInstaller:
     async def _build(self, plan: InstallPlan) -> Environment:
         started = time.monotonic()
         log.info("installing %s into layer %s (uv)", _names(plan), plan.key, extra={"action": "layer_started"})
-        beside = await asyncio.to_thread(self._layers.new_beside, plan.key)
+        beside = self._layers.new_beside(plan.key)
         try:
             packages = await install_beside(plan, beside, self._cache, self._deadline_s)
-            environment = await asyncio.to_thread(self._layers.publish, beside, plan.key, plan.requirements, packages)
+            environment = await _uninterrupted(
+                asyncio.to_thread(self._layers.publish, beside, plan.key, plan.requirements, packages)
+            )
         finally:
             await asyncio.to_thread(discard, beside)
         duration_s = time.monotonic() - started
         ready = "layer %s ready in %.1f s, %d packages: %s"
         log.info(ready, plan.key, duration_s, len(packages), ", ".join(packages), extra={"action": "layer_ready"})
         return environment
+
+
+async def _uninterrupted(work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`; a cancellation waits for its end.
+
+    What a thread publishes must not be discarded under its hands: the removal would follow it to its final name.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def _names(plan: InstallPlan) -> str:

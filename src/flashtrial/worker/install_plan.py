@@ -44,7 +44,8 @@ def plan_install(requirements: Sequence[Requirement], base: Mapping[str, Install
         requirements=lines,
         missing=tuple(normalised(one) for one in lacking),
         base_pins=_pins(kept.values()),
-        protected_pins=() if _any_protected(replaced) else _pins(kept[name] for name in kept if is_protected(name)),
+        # Another torch, asked for by name, brings its own CUDA.
+        protected_pins=() if "torch" in replaced else _pins(kept[name] for name in kept if is_protected(name)),
     )
 
 
@@ -58,11 +59,6 @@ def layer_key(requirements: Sequence[str], base: Mapping[str, InstalledPackage])
 def is_protected(name: str) -> bool:
     """Whether the distribution is of torch or CUDA; `name` is canonical."""
     return _PROTECTED.fullmatch(name) is not None
-
-
-def _any_protected(names: Iterable[str]) -> bool:
-    """Another torch, asked for by name, brings its own CUDA: then none of them can be pinned."""
-    return any(map(is_protected, names))
 
 
 def _pins(packages: Iterable[InstalledPackage]) -> tuple[str, ...]:

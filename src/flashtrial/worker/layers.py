@@ -7,7 +7,7 @@
         .<key>.lock            held by the one builder of that key
 
 A layer is built beside and renamed into place, so that whatever has its final name is whole. Nothing here runs
-installers. Blocks on the disk: call from a thread.
+installers. `find`, `publish`, `sweep` and `discard` touch thousands of files: call them from a thread.
 """
 
 import logging
@@ -44,7 +44,7 @@ class Layers:
         self._root = root
 
     def find(self, key: str) -> Environment | None:
-        """The layer of that key, when it is there and as large as its builder left it.
+        """The layer of that key, when it is there and no smaller than its builder left it. The caller holds its lock.
 
         A damaged one is put aside, for the next sweep, so that it can be built again.
         """
@@ -104,12 +104,16 @@ class Layers:
 
 
 def _manifest_of_whole(place: Path) -> Manifest | None:
-    """The manifest of the layer in `place`, when it can be read and tells the truth."""
+    """The manifest of the layer in `place`, when it can be read and nothing of what it tells of is lost.
+
+    More than that may be there: packages write caches beside their code, and others may be using the layer now.
+    """
     try:
         manifest = Manifest.model_validate_json((place / "manifest.json").read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
-    return manifest if _extent(place / "site") == (manifest.file_count, manifest.size_bytes) else None
+    file_count, size_bytes = _extent(place / "site")
+    return manifest if file_count >= manifest.file_count and size_bytes >= manifest.size_bytes else None
 
 
 def discard(directory: Path) -> None:

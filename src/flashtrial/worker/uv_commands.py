@@ -24,22 +24,24 @@ _SEPARATED_BY_COMMA = frozenset({"UV_FIND_LINKS"})
 _OLD_NAMES = {"UV_DEFAULT_INDEX": "UV_INDEX_URL"}
 
 
-def resolve_command(requirements: Path, constraints: Path) -> list[str]:
-    """Say what would have to be installed over this interpreter's packages to meet `requirements`.
+def resolve_command(requirements: Path, constraints: Path, python: str = sys.executable) -> list[str]:
+    """Say what would have to be installed over that interpreter's packages to meet `requirements`.
 
     A dry run rather than `pip compile`, because it alone knows what is installed: builds that no index has (a torch
-    with ``+cu124``) keep their place, and their dependencies come from their own metadata.
+    with ``+cu124``) keep their place, and their dependencies come from their own metadata. Since it changes nothing,
+    it may look at an interpreter that its distribution manages, too.
     """
-    return [*_pip_install(), "--dry-run", "--requirements", str(requirements), "--constraints", str(constraints)]
+    files = ["--requirements", str(requirements), "--constraints", str(constraints)]
+    return [*_pip_install(python), "--dry-run", "--break-system-packages", *files]
 
 
 def install_command(resolved: Path, site: Path) -> list[str]:
     """Put exactly the packages of `resolved` into `site`."""
-    return [*_pip_install(), "--no-deps", "--requirements", str(resolved), "--target", str(site)]
+    return [*_pip_install(sys.executable), "--no-deps", "--requirements", str(resolved), "--target", str(site)]
 
 
-def _pip_install() -> list[str]:
-    return [uv.find_uv_bin(), "pip", "install", "--color=never", "--no-progress", "--python", sys.executable]
+def _pip_install(python: str) -> list[str]:
+    return [uv.find_uv_bin(), "pip", "install", "--color=never", "--no-progress", "--python", python]
 
 
 def environment(given: Mapping[str, str], cache: Path) -> dict[str, str]:

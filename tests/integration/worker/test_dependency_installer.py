@@ -18,6 +18,7 @@ from flashtrial.process.environment import BASE, Environment
 from flashtrial.protocol.execution import FailureKind
 from flashtrial.worker.dependency_installer import DependencyInstaller
 from flashtrial.worker.install_errors import InstallFailed, RequirementRefused
+from flashtrial.worker.layers import Layers
 from testkit import wait_until, wait_until_async
 
 INSTALL = """
@@ -200,6 +201,25 @@ async def test_build_that_nobody_waits_for_is_ended_and_leaves_nothing(
     assert (await installer.environment_for(["tabulate"])).packages == ("tabulate",)
 
 
+SIGNS = [".*.lock", ".*.*/site", ".*.*/requirements.txt", ".*.*/resolved.txt", ".*.*/site/*", ".*.*/manifest.json"]
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("sign", SIGNS)
+async def test_cancellation_at_any_step_leaves_a_whole_layer_or_none(flashtrial_home: Path, sign: str) -> None:
+    layers = flashtrial_home / "layers"
+    installer = DependencyInstaller(flashtrial_home)
+    task = asyncio.create_task(installer.environment_for(["tabulate==0.9.0"]))
+    await wait_until_async(lambda: any(layers.glob(sign)) or any(layers.glob("[!.]*")), 30, sign)
+    task.cancel()
+    await asyncio.wait([task])
+    assert left_beside(flashtrial_home) == []
+    for layer in layers.glob("[!.]*"):
+        assert Layers(layers).find(layer.name) is not None
+    environment = await installer.environment_for(["tabulate==0.9.0"])
+    assert python_with(environment, "import tabulate; print(tabulate.tabulate([['whole']]))").count("whole") == 1
+
+
 @pytest.mark.network
 def test_two_processes_build_one_layer_once(flashtrial_home: Path) -> None:
     said = [start.communicate(timeout=50)[0] for start in [start_install(flashtrial_home, ["tabulate"]) for _ in "ab"]]
@@ -221,9 +241,7 @@ async def test_layer_that_was_written_into_is_built_again_though_the_cache_is_da
 
 
 @pytest.mark.network
-@pytest.mark.parametrize(
-    "sign", [".*.lock", ".*.*/site", ".*.*/requirements.txt", ".*.*/resolved.txt", ".*.*/site/*", ".*.*/manifest.json"]
-)
+@pytest.mark.parametrize("sign", SIGNS)
 def test_kill_at_any_step_leaves_no_half_built_layer(flashtrial_home: Path, sign: str) -> None:
     layers = flashtrial_home / "layers"
     victim = start_install(flashtrial_home, ["tabulate==0.9.0"])

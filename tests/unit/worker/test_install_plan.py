@@ -44,6 +44,11 @@ def test_another_torch_by_name_brings_its_own_cuda() -> None:
     assert "torch==2.6.0+cu124" not in found.base_pins
 
 
+def test_another_relative_of_torch_by_name_leaves_torch_alone() -> None:
+    assert "torch==2.6.0+cu124" in plan("torchvision==0.22.0").protected_pins
+    assert plan("triton==3.3.0").protected_pins == ("nvidia-cublas-cu12==12.4", "torch==2.6.0+cu124")
+
+
 @given(st.permutations(["numpy<2", "tomli>=1,<3", "six", "Iniconfig[x]"]))
 def test_key_does_not_depend_on_order_or_spelling(dependencies: Sequence[str]) -> None:
     assert plan(*dependencies).key == plan("NumPy < 2", "tomli <3, >=1", "SIX", "iniconfig[X]", "six").key

@@ -37,8 +37,9 @@ def test_layer_under_construction_is_not_there(layers: Layers) -> None:
     assert layers.find(KEY) is None
 
 
-def test_compiled_files_do_not_change_a_layer(layers: Layers) -> None:
+def test_compiled_files_and_caches_do_not_change_a_layer(layers: Layers) -> None:
     environment = build(layers)
+    (environment.paths[0] / "alpha" / "cache.json").write_text("{}")
     (environment.paths[0] / "alpha" / "__pycache__").mkdir()
     (environment.paths[0] / "alpha" / "__pycache__" / "x.pyc").write_text("compiled")
     assert layers.find(KEY) == environment
