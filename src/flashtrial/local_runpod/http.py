@@ -6,11 +6,13 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from flashtrial.local_runpod.errors import BadRequest, Refusal
 
 MIB = 1024 * 1024
+LARGEST_BODY_BYTES = 20 * MIB  # of all routes: an application's own limit must not be lower
 # A body over its limit is still read so far, so that the sender gets the answer and not a broken connection.
 _READ_ANYWAY_BYTES = 64 * MIB
 
@@ -45,6 +47,8 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
                 parts.clear()
     except ClientDisconnect as error:
         raise BadRequest("the connection ended inside the body") from error
+    except HTTPException as error:  # the application's own limit was lower
+        raise Refusal(error.status_code, str(error.detail)) from error
     if size > limit_bytes:
         raise Refusal(413, f"the body has more than the {limit_bytes // MIB} MB that this route takes")
     return b"".join(parts)
