@@ -41,7 +41,7 @@ class _Build:
 
 
 class DependencyInstaller:
-    """Owns the layers of one home directory, as far as this process is concerned. Lives on one event loop."""
+    """Owns the layers of one home directory, as far as this process is concerned. One event loop at a time."""
 
     def __init__(self, home: Path, *, base: BasePackages | None = None, deadline_s: float = INSTALL_DEADLINE_S) -> None:
         self._cache = home / "cache" / "uv"

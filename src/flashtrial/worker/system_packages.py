@@ -27,7 +27,7 @@ class SystemPackages:
         self._deadline_s = deadline_s
         self._platform = platform
         self._present: set[str] = set()
-        self._lock = asyncio.Lock()
+        self._lock: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
 
     async def ensure(self, names: Sequence[str]) -> None:
         """Install those of `names` (``name[:architecture][=version]``) that are not installed. Cheap when repeated.
@@ -42,10 +42,17 @@ class SystemPackages:
         if self._platform != "linux":
             log.warning("system packages are not installed on %s: %s", self._platform, ", ".join(names))
             return
-        async with self._lock:
+        async with self._lock_of_this_loop():
             lacking = [name for name in dict.fromkeys(names) if name not in self._present]
             await self._install(await _not_installed(lacking))
             self._present.update(lacking)
+
+    def _lock_of_this_loop(self) -> asyncio.Lock:
+        """A process may serve from several event loops in turn, and a lock serves one."""
+        loop = asyncio.get_running_loop()
+        if self._lock is None or self._lock[0] is not loop:
+            self._lock = loop, asyncio.Lock()
+        return self._lock[1]
 
     async def _install(self, names: Sequence[str]) -> None:
         if not names:

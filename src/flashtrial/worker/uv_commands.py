@@ -47,6 +47,7 @@ def _pip_install(python: str) -> list[str]:
 def environment(given: Mapping[str, str], cache: Path) -> dict[str, str]:
     """`given` with uv's cache and index settings, none of which overrides what the user set for uv."""
     chosen = {"UV_CACHE_DIR": str(cache), **given, "UV_PYTHON_DOWNLOADS": "never"}
+    chosen.pop("COLUMNS", None)  # messages are for logs and answers: uv would break their lines
     for theirs, ours in _OF_PIP.items():
         if given.get(theirs) and not given.get(ours) and not given.get(_OLD_NAMES.get(ours, ours)):
             chosen[ours] = ",".join(given[theirs].split()) if ours in _SEPARATED_BY_COMMA else given[theirs]

@@ -53,6 +53,7 @@ def test_reason_leaves_out_the_chatter() -> None:
         ({"UV_CACHE_DIR": "/mine"}, "UV_CACHE_DIR", "/mine"),
         ({"UV_PYTHON_DOWNLOADS": "automatic"}, "UV_PYTHON_DOWNLOADS", "never"),
         ({"PATH": "/bin"}, "PATH", "/bin"),
+        ({"COLUMNS": "80"}, "COLUMNS", None),
     ],
 )
 def test_users_settings_win_and_those_for_pip_are_taken_over(
