@@ -1,0 +1,215 @@
+"""Runs as users call them; what was said is read back from the journal."""
+
+import operator
+import pickle
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import flashtrial
+from flashtrial.core.errors import ConfigurationError
+from flashtrial.protocol.records import Record, decode_record, read_frames
+from flashtrial.protocol.trials import RunStatus
+from flashtrial.tracking.journal_reader import JournalReader
+from flashtrial.tracking.open_runs import NoActiveRun
+from flashtrial.tracking.run import Run, RunFinished
+
+Init = Callable[..., Run]
+
+
+@pytest.fixture
+def init(outbox: Path) -> Iterator[Init]:
+    """`flashtrial.init` without a sync process, in the test's outbox; ends what it began."""
+    made: list[Run] = []
+
+    def start(**arguments: Any) -> Run:
+        settings = {"outbox": outbox, "sync_process_enabled": False, **arguments.pop("settings", {})}
+        made.append(flashtrial.init(settings=settings, **arguments))
+        return made[-1]
+
+    yield start
+    for run in made:
+        run.finish()
+
+
+def records(outbox: Path) -> list[Record]:
+    """All records of the outbox, by writer."""
+    found: list[Record] = []
+    for path in sorted(outbox.glob("*.journal")):
+        reader = JournalReader.open(path)
+        stretch = reader.read(0, 1 << 30)
+        header = reader.header
+        payloads = read_frames(stretch.data) if stretch else ()
+        found += [decode_record(header.run_id, header.writer_id, payload) for payload, _ in payloads]
+    return found
+
+
+def bodies(outbox: Path, kind: str) -> list[Any]:
+    return [record.body for record in records(outbox) if record.kind == kind]
+
+
+def test_a_new_run_says_who_it_is_in_its_first_record(outbox: Path, init: Init) -> None:
+    run = init(project="p", name="n", config={"lr": np.float32(0.5)}, tags="a")
+    [record] = records(outbox)
+    assert (record.seq, record.kind, record.run_id) == (1, "state", run.id)
+    assert record.body.pop("host")  # type: ignore[attr-defined]
+    assert record.body == {"status": "running", "project": "p", "name": "n", "config": {"lr": 0.5}, "tags": ["a"]}
+
+
+def test_a_run_that_nobody_named_has_a_readable_name_and_the_default_project(init: Init) -> None:
+    first, second = init(), init()
+    assert first.project == "default"
+    assert first.name.count("-") == 2
+    assert first.name != second.name
+    assert first.id != second.id
+
+
+def test_steps_count_up_from_the_last(outbox: Path, init: Init) -> None:
+    run = init()
+    run.log({"x": 1.0})
+    run.log({"x": 1.0}, step=10)
+    run.log({"x": 1.0})
+    run.log({"x": 1.0}, step=np.int64(3))  # type: ignore[arg-type]
+    run.log({"x": 1.0})
+    assert [body["step"] for body in bodies(outbox, "metric")] == [0, 10, 11, 3, 4]
+
+
+def test_one_call_is_one_step_for_numbers_and_data(outbox: Path, init: Init) -> None:
+    init().log({"loss": 1, "text": "hello", "n": {"a": 2.0}})
+    assert bodies(outbox, "metric") == [{"step": 0, "values": {"loss": 1, "n/a": 2.0}}]
+    assert bodies(outbox, "data") == [{"name": "text", "type": "string", "step": 0, "value": "hello"}]
+
+
+def test_names_that_no_codec_knows_are_made_visible(outbox: Path, init: Init) -> None:
+    run = init()
+    run.log({"a\ud800": 1.0, 5: 2.0})  # type: ignore[dict-item]
+    assert bodies(outbox, "metric") == [{"step": 0, "values": {"a\\ud800": 1.0, "5": 2.0}}]
+
+
+def test_a_value_that_cannot_be_logged_takes_no_step(outbox: Path, init: Init) -> None:
+    run = init()
+    with pytest.raises(TypeError, match="'x'"):
+        run.log({"x": None})
+    with pytest.raises(TypeError):
+        run.log({"x": 1.0}, step=0.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="64 bits"):
+        run.log({"x": 1.0}, step=2**63)
+    run.log({"x": 1.0})
+    assert [body["step"] for body in bodies(outbox, "metric")] == [0]
+
+
+def test_tags_are_written_whole_and_without_repetition(outbox: Path, init: Init) -> None:
+    run = init(tags=["a", "b", "a"])
+    run.add_tags("c")
+    run.add_tags(["a", "d"])
+    run.remove_tags(["b", "z"])
+    assert [body["tags"] for body in bodies(outbox, "tags")] == [["a", "b", "c"], ["a", "b", "c", "d"], ["a", "c", "d"]]
+    assert run.tags == ["a", "c", "d"]
+
+
+def test_config_updates_are_records(outbox: Path, init: Init) -> None:
+    init().update_config({"opt": {"lr": 1}})
+    assert bodies(outbox, "config") == [{"set": {"opt": {"lr": 1}}}]
+
+
+def test_attaching_says_only_what_was_given(outbox: Path, init: Init) -> None:
+    run = init(run_id="run_x", tags=["late"])
+    assert run.id == "run_x"
+    assert bodies(outbox, "state") == [{"status": "running", "tags": ["late"]}]
+
+
+def test_a_run_id_that_resumes_nothing_names_a_new_run(outbox: Path, init: Init) -> None:
+    run = init(run_id="run_x", resume=False)
+    [body] = bodies(outbox, "state")
+    assert (body["project"], body["name"]) == ("default", run.name)
+
+
+def test_resuming_needs_to_know_what(init: Init) -> None:
+    with pytest.raises(ConfigurationError, match="run_id"):
+        init(resume=True)
+
+
+@pytest.mark.parametrize("arguments", [{"name": "n" * 1025}, {"project": "p" * 1025}, {"run_id": ""}, {"tags": [""]}])
+def test_names_that_the_server_would_refuse_are_refused_at_once(init: Init, arguments: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="1 to 1024"):
+        init(**arguments)
+
+
+def test_finish_says_where_the_records_are(outbox: Path, init: Init) -> None:
+    run = init()
+    run.log({"x": 1.0})
+    report = run.finish()
+    assert (report.status, report.written, report.sent, report.pending, report.lost) == (RunStatus.FINISHED, 3, 0, 3, 0)
+    assert "0 of 3 records sent; 3 wait on this disk" in str(report)
+    assert run.finish() is report
+    assert [body["status"] for body in bodies(outbox, "state")] == ["running", "finished"]
+
+
+def test_a_finished_run_takes_nothing_more(init: Init) -> None:
+    run = init()
+    run.finish()
+    with pytest.raises(RunFinished, match=run.id):
+        run.log({"x": 1.0})
+
+
+def test_a_run_ends_only_as_something_that_is_an_end(init: Init) -> None:
+    with pytest.raises(ConfigurationError, match="finished, failed"):
+        init().finish("running")
+
+
+def test_a_block_that_raises_makes_the_run_fail_with_the_reason(outbox: Path, init: Init) -> None:
+    with pytest.raises(ZeroDivisionError), init():
+        operator.truediv(1, 0)
+    assert bodies(outbox, "state")[-1] == {"status": "failed", "reason": "ZeroDivisionError: division by zero"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (SystemExit(0), "finished"),
+        (SystemExit(), "finished"),
+        (SystemExit(2), "failed"),
+        (KeyboardInterrupt(), "interrupted"),
+    ],
+)
+def test_a_block_left_on_purpose_ends_the_run_as_it_was_meant(
+    outbox: Path, init: Init, error: BaseException, status: str
+) -> None:
+    with pytest.raises(type(error)), init():
+        raise error
+    assert bodies(outbox, "state")[-1]["status"] == status
+
+
+def test_module_level_calls_act_on_the_newest_run(outbox: Path, init: Init) -> None:
+    older, newer = init(), init()
+    flashtrial.log({"x": 1.0})
+    assert flashtrial.finish().run_id == newer.id
+    flashtrial.log({"x": 2.0})
+    assert flashtrial.finish().run_id == older.id
+    with pytest.raises(NoActiveRun, match=r"flashtrial\.init"):
+        flashtrial.log({"x": 1.0})
+    logged = {record.run_id: record.body["values"] for record in records(outbox) if record.kind == "metric"}
+    assert logged == {newer.id: {"x": 1.0}, older.id: {"x": 2.0}}
+
+
+def test_a_run_that_was_pickled_joins_and_does_not_end_it(outbox: Path, init: Init) -> None:
+    run = init(settings={"token": "secret"})
+    pickled = pickle.dumps(run)
+    assert b"secret" not in pickled
+    run.finish()
+    joined: Run = pickle.loads(pickled)
+    joined.log({"x": 1.0})
+    assert joined.finish().status is RunStatus.RUNNING
+    owners, joiners = ([r for r in records(outbox) if (r.body.get("name") is None) is new] for new in (False, True))
+    state, metric = [record for record in joiners if record.writer_id != owners[0].writer_id]
+    assert state.body == {"status": "running"}
+    assert state.time_ms == owners[0].time_ms, "a late joiner must not open the run again"
+    assert metric.body["values"] == {"x": 1.0}
+
+
+def test_the_page_of_a_run_is_at_the_server(init: Init) -> None:
+    run = init(run_id="a/b", settings={"url": "http://server:1/"})
+    assert run.url == "http://server:1/runs/a%2Fb"
