@@ -138,7 +138,10 @@ class Journal:
             try:
                 return self._write(kind, body, time_ms)
             finally:
-                self._end_of_append()
+                # Not in a function of its own: an exception of a signal handler may come at its first step.
+                self._busy = False
+                if self._deferred or self._closes_after_append:
+                    self._catch_up()
 
     def close(self) -> None:
         """Let go of file and lock: this writer is gone. Calling twice is safe.
@@ -198,13 +201,10 @@ class Journal:
             raise OutboxUnwritable(f"{self.path} could not be mended: {error.strerror}") from error
         self._unsettled_bytes = 0
 
-    def _end_of_append(self) -> None:
+    def _catch_up(self) -> None:
         """Do what signal handlers asked for meanwhile."""
-        try:
-            while self._deferred:
-                self._write(*self._deferred.pop(0))
-        finally:
-            self._busy = False
+        while self._deferred:
+            self.append(*self._deferred.pop(0))
         if self._closes_after_append:
             self.abandon()
 

@@ -1,0 +1,184 @@
+"""Trainers as processes of their own, the sync process that is started for them, and servers, good and bad."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from flashtrial.protocol.records import Record, decode_batches, decode_record, read_frames
+from flashtrial.testing.tracking_backend import MemoryBackend
+from flashtrial.tracking.journal_reader import JournalReader
+from flashtrial.tracking.sync_start import ensure_sync_process
+from testkit import wait_until
+from testkit.tracking_server import TrackingClient, tracking_server
+
+TIMEOUT_S = 45
+
+
+class Lab:
+    """One home: runs scripts that log, starts sync processes, looks at what is on the disk."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.outbox = home / "outbox"
+        self.url: str | None = None
+
+    def environment(self, given: Mapping[str, str] | None = None) -> dict[str, str]:
+        own = {"FLASHTRIAL_HOME": str(self.home), **({"FLASHTRIAL_URL": self.url} if self.url else {})}
+        return {**os.environ, **own, **(given or {})}
+
+    def start(self, script: str, **given: str) -> subprocess.Popen[str]:
+        """A process that runs `script`, in a session of its own; the caller waits for it."""
+        return subprocess.Popen(
+            [sys.executable, "-c", script],
+            env=self.environment(given),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, script: str, **given: str) -> "Ended":
+        """The end of a process that ran `script`."""
+        with self.start(script, **given) as process:
+            output, errors = process.communicate(timeout=TIMEOUT_S)
+        return Ended(process.returncode, output, errors)
+
+    def start_sync(self, **given: str) -> int:
+        """The pid of a new sync process."""
+        self.outbox.mkdir(parents=True, exist_ok=True)
+        pid = ensure_sync_process(self.outbox, self.environment(given))
+        assert pid is not None, "one is running already"
+        return pid
+
+    def sync_processes(self) -> list[psutil.Process]:
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def wait_until_synced(self) -> None:
+        """Until the sync process has sent everything and ended."""
+        wait_until(lambda: not self.sync_processes(), TIMEOUT_S, "the sync process to end")
+
+    def end_sync(self) -> None:
+        for process in self.sync_processes():
+            process.kill()
+        wait_until(lambda: not self.sync_processes(), what="killed sync processes to go")
+
+    def records(self) -> list[Record]:
+        """All records that are still in the outbox, by writer."""
+        found: list[Record] = []
+        for path in sorted(self.outbox.glob("*.journal")):
+            reader = JournalReader.open(path)
+            stretch = reader.read(0, 1 << 30)
+            header = reader.header
+            payloads = read_frames(stretch.data) if stretch else ()
+            found += [decode_record(header.run_id, header.writer_id, payload) for payload, _ in payloads]
+        return found
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            words = process.cmdline()
+            return "flashtrial.tracking.sync_main" in words and str(self.outbox) in words
+        except psutil.Error:
+            return False
+
+
+class Ended:
+    """How a script ended and what it printed."""
+
+    def __init__(self, status: int, output: str, errors: str) -> None:
+        self.status = status
+        self.output = output
+        self.errors = errors
+
+    def __repr__(self) -> str:
+        return f"exit status {self.status}\n{self.output}\n{self.errors}"
+
+
+@pytest.fixture
+def lab(flashtrial_home: Path) -> Iterator[Lab]:
+    """Without a server; `server` gives it one. Sync processes that the test left are ended."""
+    lab = Lab(flashtrial_home)
+    yield lab
+    lab.end_sync()
+
+
+@pytest.fixture
+def server(lab: Lab, tmp_path: Path) -> Iterator[TrackingClient]:
+    """The real server, to which the lab's processes send."""
+    with tracking_server(tmp_path / "server-home") as client:
+        lab.url = f"http://127.0.0.1:{client.port}"
+        yield client
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that was killed in the middle is what these tests are about."""
+
+
+class StandIn:
+    """An ingest route of the test's own: stores like the server, or answers what the test says first."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.backend = MemoryBackend()
+        self.faults: list[tuple[int, dict[str, str], bytes]] = []
+        self.headers: list[dict[str, str]] = []
+        stand_in = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                stand_in.headers.append(dict(self.headers))
+                status, headers, answer = stand_in.answer(body)
+                self.send_response(status)
+                for name, value in {**headers, "Content-Length": str(len(answer))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = _Server(("127.0.0.1", port), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> "StandIn":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def answer(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        if self.faults:
+            return self.faults.pop(0)
+        receipts = self.backend.send(decode_batches(body))
+        results: list[dict[str, Any]] = [
+            {"stored": receipt.stored, "duplicates": receipt.duplicates, "refused": []} for receipt in receipts
+        ]
+        return 200, {"Content-Type": "application/json"}, json.dumps({"results": results}).encode()
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """SIGKILL to the whole group of a process that `Lab.start` made; reaped when this returns."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=TIMEOUT_S)

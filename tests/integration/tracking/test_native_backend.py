@@ -1,0 +1,44 @@
+"""The native backend keeps the contract of destinations, against the real server."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flashtrial.testing.backend_contract import RUN, BackendContract, batch
+from flashtrial.tracking.address import Address
+from flashtrial.tracking.backends.base import Outage
+from flashtrial.tracking.backends.native import NativeBackend
+from testkit import free_port
+from testkit.tracking_server import TrackingClient, tracking_server
+
+pytestmark = pytest.mark.integration
+
+
+class TestNativeBackend(BackendContract):
+    @pytest.fixture(autouse=True)
+    def _serve(self, tmp_path: Path) -> Iterator[None]:
+        with tracking_server(tmp_path / "server-home") as client:
+            self._client: TrackingClient = client
+            self._backend = NativeBackend(lambda: Address(f"http://127.0.0.1:{client.port}"))
+            with contextlib.closing(self._backend):
+                yield
+
+    def backend(self) -> NativeBackend:
+        return self._backend
+
+    def stored_seqs(self, writer_id: str) -> list[int]:
+        del writer_id  # the tests of the contract look at one writer's steps only
+        return sorted(point[0] for point in self._client.points(RUN, "loss"))
+
+
+def test_nobody_at_the_address_is_an_outage() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    with contextlib.closing(NativeBackend(lambda: Address(url))) as backend, pytest.raises(Outage, match=url):
+        backend.send([batch(1)])
+
+
+def test_an_address_that_is_none_is_an_outage() -> None:
+    with contextlib.closing(NativeBackend(lambda: Address("no address"))) as backend, pytest.raises(Outage):
+        backend.send([batch(1)])

@@ -1,0 +1,268 @@
+"""A run in a trainer's life: starts, forks, spawns, signals, full disks, and every way to end."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from flashtrial.tracking.outbox import lock_path
+from flashtrial.tracking.sync_start import ensure_sync_process, hold_outbox_open
+from testkit import wait_until
+from testkit.tracking_server import TrackingClient
+
+from .conftest import Lab, StandIn
+
+pytestmark = pytest.mark.integration
+
+NO_SYNC = {"FLASHTRIAL_SYNC_PROCESS_ENABLED": "0"}
+
+
+def test_init_log_and_finish_come_back_when_the_server_never_answers(lab: Lab) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        lab.url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        ended = lab.run("import flashtrial\nr = flashtrial.init()\nr.log({'x': 1.0})\nprint(r.finish(timeout_s=0.1))")
+        assert ended.status == 0, ended
+        assert "0 of 3 records sent; 3 wait on this disk" in ended.output
+
+
+def test_finish_says_that_all_was_sent_when_it_was(lab: Lab, server: TrackingClient) -> None:
+    ended = lab.run("import flashtrial\nr = flashtrial.init(project='p')\nr.log({'x': 1.0})\nprint(r.finish())")
+    assert "3 of 3 records sent; http" in ended.output, ended
+    [run] = server.get("/api/v1/runs").json()["runs"]
+    assert (run["project"], run["status"], run["summary"]) == ("p", "finished", {"x": 1.0})
+
+
+def test_in_a_worker_finish_waits_for_nobody_and_nothing_is_started(lab: Lab, server: TrackingClient) -> None:
+    script = "import flashtrial\nr = flashtrial.init()\nr.log({'x': 1.0})\nprint(r.finish())"
+    ended = lab.run(script, FLASHTRIAL_WORKER_ID="worker_1", FLASHTRIAL_OUTBOX=str(lab.outbox))
+    assert "0 of 3 records sent" in ended.output, ended
+    assert not lock_path(lab.outbox).exists()
+    lab.start_sync()
+    lab.wait_until_synced()
+    assert len(server.get("/api/v1/runs").json()["runs"]) == 1
+
+
+def test_a_worker_can_hold_the_sync_process_open(lab: Lab) -> None:
+    with StandIn() as stand_in:
+        lab.url = stand_in.url
+        with hold_outbox_open(lab.outbox):
+            pid = lab.start_sync()
+            wait_until(lambda: lock_path(lab.outbox).exists())
+            worker = {"FLASHTRIAL_WORKER_ID": "w"}
+            for count in (1, 2, 3):
+                assert lab.run("import flashtrial\nwith flashtrial.init(): pass", **worker).status == 0
+                wait_until(lambda wanted=2 * count: len(stand_in.backend.stored) == wanted)  # type: ignore[misc]
+                assert [process.pid for process in lab.sync_processes()] == [pid]
+            assert ensure_sync_process(lab.outbox, lab.environment()) is None
+        lab.wait_until_synced()
+
+
+def test_a_fork_logs_to_the_run_and_its_exit_does_not_end_it(lab: Lab) -> None:
+    script = """
+import flashtrial, os, sys
+run = flashtrial.init(run_id="run_1", resume=False)
+run.log({"parent": 1.0})
+if os.fork() == 0:
+    run.log({"child": 1.0})
+    sys.exit(0)
+assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
+run.log({"parent": 2.0})
+"""
+    ended = lab.run(script, **NO_SYNC)
+    assert ended.status == 0, ended
+    by_writer: dict[str, list[object]] = {}
+    for record in lab.records():
+        assert record.run_id == "run_1"
+        told = record.body.get("values") or record.body["status"]
+        by_writer.setdefault(record.writer_id, []).append(told)
+    assert sorted(by_writer.values(), key=len) == [
+        ["running", {"child": 1.0}],
+        ["running", {"parent": 1.0}, {"parent": 2.0}, "finished"],
+    ]
+    assert all(seqs == list(range(1, len(seqs) + 1)) for seqs in seqs_by_writer(lab).values())
+
+
+def test_a_fork_while_threads_log_never_hangs(lab: Lab) -> None:
+    script = """
+import flashtrial, os, threading
+run = flashtrial.init(run_id="run_1", resume=False)
+stop = threading.Event()
+def work():
+    while not stop.is_set():
+        run.log({"x": 1.0})
+threads = [threading.Thread(target=work) for _ in range(3)]
+for thread in threads: thread.start()
+for _ in range(20):
+    if (pid := os.fork()) == 0:
+        run.log({"child": 1.0})
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+stop.set()
+for thread in threads: thread.join()
+"""
+    ended = lab.run(script, **NO_SYNC)
+    assert ended.status == 0, ended
+    assert sum("child" in record.body.get("values", {}) for record in lab.records()) == 20
+    assert all(seqs == list(range(1, len(seqs) + 1)) for seqs in seqs_by_writer(lab).values())
+
+
+def test_a_run_goes_into_a_spawned_process(lab: Lab, tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text("""
+import flashtrial, multiprocessing
+
+def work(run, number):
+    run.log({"child": float(number)})
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("spawn")
+    with flashtrial.init(run_id="run_1", resume=False) as run:
+        processes = [context.Process(target=work, args=(run, number)) for number in range(2)]
+        for process in processes: process.start()
+        for process in processes: process.join()
+        assert [process.exitcode for process in processes] == [0, 0]
+""")
+    ended = lab.run(f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')", **NO_SYNC)
+    assert ended.status == 0, ended
+    records = lab.records()
+    assert {record.run_id for record in records} == {"run_1"}
+    assert sorted(record.body["values"]["child"] for record in records if record.kind == "metric") == [0.0, 1.0]
+    assert [record.body["status"] for record in records if record.kind == "state"].count("finished") == 1
+
+
+@pytest.mark.parametrize(
+    ("ending", "status", "reason"),
+    [
+        ("", "finished", None),
+        ("raise SystemExit(0)", "finished", None),
+        ("raise ValueError('bad')", "failed", "ValueError: bad"),
+        ("raise KeyboardInterrupt", "interrupted", "KeyboardInterrupt"),
+    ],
+)
+def test_the_end_of_the_program_is_the_end_of_its_run(lab: Lab, ending: str, status: str, reason: str | None) -> None:
+    lab.run(f"import flashtrial\nflashtrial.init()\n{ending}", **NO_SYNC)
+    last = lab.records()[-1].body
+    assert (last["status"], last.get("reason")) == (status, reason)
+
+
+def test_a_program_that_just_disappears_leaves_its_run_open(lab: Lab) -> None:
+    lab.run("import flashtrial, os\nflashtrial.init()\nos._exit(0)", **NO_SYNC)
+    assert [record.body["status"] for record in lab.records()] == ["running"]
+
+
+def test_a_full_disk_costs_what_it_cannot_take_and_no_more(lab: Lab) -> None:
+    """A limit on the size of files stands for the disk: it takes a part of a record, and then says no."""
+    script = """
+import flashtrial, json, resource, signal
+run = flashtrial.init(run_id="run_1", resume=False)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
+for number in range(200):
+    run.log({"x": float(number)})
+full = run._writer.last_seq
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+run.log({"x": -1.0})
+report = run.finish()
+print(json.dumps({"full": full, "lost": report.lost, "written": report.written}))
+"""
+    ended = lab.run(script, **NO_SYNC)
+    assert ended.status == 0, ended
+    told = json.loads(ended.output)
+    assert 10 < told["full"] < 200
+    assert told["lost"] == 201 - told["full"]
+    assert [record.seq for record in lab.records()] == list(range(1, told["written"] + 1))
+    assert told["written"] == told["full"] + 2
+    values = [record.body["values"]["x"] for record in lab.records() if record.kind == "metric"]
+    assert values == [*map(float, range(told["full"] - 1)), -1.0]
+    assert ended.errors.count("is lost") == len([n for n in range(1, told["lost"] + 1) if n & (n - 1) == 0])
+
+
+def test_a_signal_handler_may_log_wherever_it_interrupts(lab: Lab) -> None:
+    script = """
+import flashtrial, signal
+run = flashtrial.init(run_id="run_1", resume=False)
+handled = 0
+def handler(*_):
+    global handled
+    handled += 1
+    run.log({"handler": float(handled)})
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0001)
+for number in range(20_000):
+    run.log({"main": float(number)})
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(handled)
+"""
+    ended = lab.run(script, **NO_SYNC)
+    assert ended.status == 0, ended
+    records = lab.records()
+    assert [record.seq for record in records] == list(range(1, len(records) + 1))
+    values = [record.body["values"] for record in records if record.kind == "metric"]
+    assert [value["main"] for value in values if "main" in value] == [float(number) for number in range(20_000)]
+    assert sorted(value["handler"] for value in values if "handler" in value) == [
+        float(number + 1) for number in range(int(ended.output))
+    ]
+    assert int(ended.output) > 50
+
+
+def test_an_interrupt_anywhere_in_log_leaves_no_gap_and_no_double(lab: Lab) -> None:
+    script = """
+import flashtrial, signal
+run = flashtrial.init(run_id="run_1", resume=False)
+def handler(*_):
+    raise KeyboardInterrupt
+signal.signal(signal.SIGALRM, handler)
+returned, interrupted, number = [], 0, 0
+while interrupted < 300:
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.0001 + 0.000001 * (interrupted % 50))
+        while True:
+            number += 1
+            run.log({"x": float(number)})
+            returned.append(number)
+    except KeyboardInterrupt:
+        interrupted += 1
+run.finish()
+open("returned", "w").write(repr(returned))
+"""
+    ended = lab.run(f"import os; os.chdir({str(lab.home.parent)!r})\n{script}", **NO_SYNC)
+    assert ended.status == 0, ended
+    records = lab.records()
+    assert [record.seq for record in records] == list(range(1, len(records) + 1))
+    values = [record.body["values"]["x"] for record in records if record.kind == "metric"]
+    assert len(values) == len(set(values))
+    assert set(json.loads((lab.home.parent / "returned").read_text())) <= set(values)
+    assert records[-1].body["status"] == "finished"
+
+
+def test_importing_flashtrial_loads_nothing_heavy(lab: Lab) -> None:
+    script = """
+import sys, flashtrial
+first = set(sys.modules)
+flashtrial.init, flashtrial.Settings
+heavy = {"pydantic", "urllib3", "typer", "httpx", "numpy", "asyncio"}
+print(sorted(first & {*heavy, "ormsgpack"}))
+print(sorted(heavy & set(sys.modules)))
+"""
+    assert lab.run(script).output == "[]\n[]\n"
+
+
+def test_threads_of_a_trainer_share_its_run(lab: Lab) -> None:
+    script = """
+import flashtrial, threading
+with flashtrial.init() as run:
+    threads = [threading.Thread(target=lambda: [run.log({"x": 1.0}) for _ in range(500)]) for _ in range(4)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+"""
+    assert lab.run(script, **NO_SYNC).status == 0
+    steps = [record.body["step"] for record in lab.records() if record.kind == "metric"]
+    assert steps == list(range(2000))
+
+
+def seqs_by_writer(lab: Lab) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for record in lab.records():
+        found.setdefault(record.writer_id, []).append(record.seq)
+    return found
