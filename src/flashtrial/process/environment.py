@@ -15,5 +15,9 @@ class Environment:
     paths: tuple[Path, ...] = ()
     packages: tuple[str, ...] = ()
 
+    @property
+    def path_strings(self) -> tuple[str, ...]:
+        return tuple(str(path) for path in self.paths)
+
 
 BASE = Environment(key="base")
