@@ -29,7 +29,7 @@ from flashtrial.local_runpod.worker_process import (
 
 log = logging.getLogger(__name__)
 
-GRACE_S = 10.0
+GRACE_S = 5.0
 SHARED_CONCURRENCY = 8
 _PATIENCE = 3  # starts that may fail in a row before the jobs that wait are failed
 _LONGEST_PAUSE_S = 30.0

@@ -88,9 +88,18 @@ class Server:
         wait_until(lambda: self._server.started, what="the server to listen")
 
     def stop(self) -> None:
+        """End it, and wait until it has."""
+        self.leave()
+        self.join()
+
+    def leave(self) -> None:
+        """Let it begin to end."""
         assert self._loop is not None
         assert self._leave is not None
         self._loop.call_soon_threadsafe(self._leave.set)
+
+    def join(self) -> None:
+        """Wait until it has ended."""
         self._thread.join()
 
     async def _serve(self) -> None:
@@ -115,7 +124,7 @@ MakeInstance = Callable[..., Instance]
 @pytest.fixture(scope="module")
 def make_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeInstance]:
     """Makes instances, all ended with the module; `home` to go on from an earlier one's."""
-    ends: list[Callable[[], None]] = []
+    made: list[tuple[Server, httpx.Client]] = []
 
     def make(
         home: Path | None = None, command: Sequence[str] = TINY_WORKER, max_workers: int = 2, **environment: str
@@ -124,12 +133,15 @@ def make_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeInst
         server = Server(home, command, env.snapshot() | environment, max_workers)
         server.start()
         client = client_of(server)
-        ends.extend((server.stop, client.close))
+        made.append((server, client))
         return Instance(home, server.url, server.key, client)
 
     yield make
-    for end in reversed(ends):
-        end()
+    for server, _ in made:
+        server.leave()
+    for server, client in made:
+        server.join()
+        client.close()
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import inspect
 import os
 import signal
 import threading
@@ -17,7 +18,7 @@ import runpod
 async def handler(job: dict[str, Any]) -> Any:
     job_input = job["input"]
     if "function_code" in job_input or "class_code" in job_input:
-        return call(job_input)
+        return await call(job_input)
     return await ACTS[job_input["do"]](job)
 
 
@@ -25,7 +26,7 @@ def load(text: str) -> Any:
     return cloudpickle.loads(base64.b64decode(text))
 
 
-def call(request: dict[str, Any]) -> dict[str, Any]:
+async def call(request: dict[str, Any]) -> dict[str, Any]:
     """Run a FunctionRequest in this process, which is all that a test of the road to it needs."""
     scope: dict[str, Any] = {}
     exec(request["function_code"], scope)
@@ -33,6 +34,8 @@ def call(request: dict[str, Any]) -> dict[str, Any]:
     keywords = {name: load(item) for name, item in request.get("kwargs", {}).items()}
     try:
         value = scope[request["function_name"]](*arguments, **keywords)
+        if inspect.isawaitable(value):
+            value = await value
     except ValueError as error:
         return {"success": False, "error": f"ValueError: {error}", "stdout": "said before it failed"}
     return {"success": True, "result": base64.b64encode(cloudpickle.dumps(value)).decode(), "stdout": "said\n"}
