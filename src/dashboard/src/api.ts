@@ -18,7 +18,10 @@ export class Unreachable extends Error {}
 
 /** Thrown when the server answered, but not with what was asked for. */
 export class Refused extends Error {
-  constructor(readonly status: number, what: string) {
+  constructor(
+    readonly status: number,
+    what: string,
+  ) {
     super(what);
   }
 }
@@ -31,7 +34,10 @@ export function rememberToken(token: string): void {
 /** One GET. Raises `Unreachable` or `Refused`; an abort is passed on. */
 export async function ask(path: string, init: RequestInit = {}): Promise<Response> {
   const token = sessionStorage.getItem(TOKEN_KEY);
-  const headers = { ...(init.headers as Record<string, string>), ...(token ? { Authorization: `Bearer ${token}` } : {}) };
+  const headers = {
+    ...(init.headers as Record<string, string>),
+    ...(token ? { Authorization: `Bearer ${token}` } : {}),
+  };
   const response = await fetch(BASE + path, { ...init, headers }).catch((error: unknown) => {
     if (init.signal?.aborted) throw error;
     throw new Unreachable(`no answer from ${location.host}`);
@@ -50,7 +56,9 @@ export async function fetchRuns(): Promise<Run[]> {
   const runs = new Map<string, Run>();
   let cursor: string | null = null;
   do {
-    const page: { runs: Run[]; next: string | null } = parseRuns(await json(`/runs?limit=${PAGE}${cursor === null ? "" : `&cursor=${encodeURIComponent(cursor)}`}`));
+    const page: { runs: Run[]; next: string | null } = parseRuns(
+      await json(`/runs?limit=${PAGE}${cursor === null ? "" : `&cursor=${encodeURIComponent(cursor)}`}`),
+    );
     for (const run of page.runs) runs.set(run.id, run);
     cursor = page.runs.length > 0 ? page.next : null;
   } while (cursor !== null && runs.size < MAX_RUNS);

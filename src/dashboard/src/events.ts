@@ -32,7 +32,11 @@ function parseBlock(block: string): ServerEvent | null {
 const SILENCE_MS = 50_000;
 
 /** Hand every event to `onEvent` until the stream ends or falls silent; `onOpen` first. Raises as `ask` does. */
-export async function listen(signal: AbortSignal, onOpen: () => void, onEvent: (event: ServerEvent) => void): Promise<void> {
+export async function listen(
+  signal: AbortSignal,
+  onOpen: () => void,
+  onEvent: (event: ServerEvent) => void,
+): Promise<void> {
   const response = await ask("/events", { signal, headers: { Accept: "text/event-stream" } });
   if (response.body === null) return;
   onOpen();

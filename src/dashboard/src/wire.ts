@@ -10,7 +10,10 @@ export type Fields = { readonly [key: string]: unknown };
 
 export function parseRuns(answer: unknown): { runs: Run[]; next: string | null } {
   const fields = asFields(answer, "the list of runs");
-  return { runs: asList(fields["runs"], "runs").map(parseRun), next: fields["next"] == null ? null : String(fields["next"]) };
+  return {
+    runs: asList(fields["runs"], "runs").map(parseRun),
+    next: fields["next"] == null ? null : String(fields["next"]),
+  };
 }
 
 export function parseRun(answer: unknown): Run {
@@ -32,7 +35,10 @@ export function parseRun(answer: unknown): Run {
 /** One series, or the list of them that the answer to several names is. */
 export function parseSeries(answer: unknown): Map<string, Series> {
   const fields = asFields(answer, "metrics");
-  const all = fields["series"] === undefined ? [fields] : asList(fields["series"], "series").map((one) => asFields(one, "a series"));
+  const all =
+    fields["series"] === undefined
+      ? [fields]
+      : asList(fields["series"], "series").map((one) => asFields(one, "a series"));
   return new Map(all.map((one) => [asText(one["name"], "name"), parsePoints(one["points"])]));
 }
 
@@ -98,5 +104,7 @@ function asNumber(value: unknown, what: string): number {
 }
 
 function asNumbers(value: unknown, what: string): Map<string, number> {
-  return new Map(Object.entries(asFields(value, what)).map(([name, item]) => [name, asNumber(item, `${what}.${name}`)]));
+  return new Map(
+    Object.entries(asFields(value, what)).map(([name, item]) => [name, asNumber(item, `${what}.${name}`)]),
+  );
 }

@@ -15,7 +15,9 @@ function column(key: string): Column {
 }
 
 function ids(key: string, direction: "ascending" | "descending") {
-  return sortRuns(runs, column(key), direction, 0).map((run) => run.id).join("");
+  return sortRuns(runs, column(key), direction, 0)
+    .map((run) => run.id)
+    .join("");
 }
 
 test("runs without a value come last in both directions, the newest of them first", () => {

@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from testkit.tracking_server import batch, metric, state
+
 from .conftest import DashboardServer
 from .sweep import MARKUP, POINTS, run_id
 
@@ -162,3 +164,23 @@ def test_nothing_is_asked_of_any_other_host(page: Page, sweep_server: DashboardS
     expect(chart(page, "accuracy")).to_have_attribute("data-points", str(8 * POINTS))
     assert {urlsplit(url).netloc for url in asked} == {urlsplit(sweep_server.url).netloc}
     assert len(asked) > 5
+
+
+ODD_VALUES = (0.0, 1e308, -1e308, 5e-324, float("inf"), float("-inf"), float("nan"), -1.0)
+
+
+def test_odd_numbers_and_names_are_drawn_or_passed_over_and_the_page_lives(
+    dashboard: DashboardServer, page: Page
+) -> None:
+    odd = [metric(2 + place, {"odd": value, "same": 7.0}, step=place) for place, value in enumerate(ODD_VALUES)]
+    far = metric(20, {"one": 1.0, "odd": 2.0}, step=2**53 - 1)
+    many = metric(21, {f"layer {number}/🔥\u202e<b>": float(number) for number in range(300)})
+    dashboard.client.ingest(batch("r", state(1, "running", name="😀 " * 200), *odd, far, many))
+    page.goto(dashboard.url)
+    expect(chart(page, "odd")).to_have_attribute("data-points", "6")
+    expect(chart(page, "same")).to_have_attribute("data-points", "8")
+    expect(chart(page, "one")).to_have_attribute("data-points", "1")
+    page.get_by_role("button", name="Log y").click()
+    expect(chart(page, "odd")).to_have_attribute("data-points", "3")
+    page.get_by_label("Smoothing").fill("0.9")
+    expect(chart(page, "odd").get_by_role("img")).to_be_visible()

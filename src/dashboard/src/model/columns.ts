@@ -16,6 +16,10 @@ export interface Column {
   readonly usual: boolean;
 }
 
+/** Wider tables than this are the user's choice. */
+const USUAL_METRICS = 40;
+const USUAL_KEYS = 30;
+
 export type Cell = number | string | null;
 
 function fixed(kind: Kind, label: string): Column {
@@ -37,12 +41,19 @@ export function columnsFor(runs: readonly Run[]): Column[] {
 
 function metricColumns(runs: readonly Run[]): Column[] {
   const metrics = groupBySection(runs.flatMap((run) => [...run.summary.keys()])).flatMap((section) => section.metrics);
-  return metrics.map((name) => ({ key: `metric:${name}`, kind: "metric", label: name, usual: !isSystem(name) }));
+  return metrics.map((name, place) => ({
+    key: `metric:${name}`,
+    kind: "metric",
+    label: name,
+    usual: place < USUAL_METRICS && !isSystem(name),
+  }));
 }
 
 function configColumns(runs: readonly Run[]): Column[] {
   const keys = runs.length === 1 ? [...(runs[0]?.config.keys() ?? [])] : differingKeys(runs);
-  return keys.sort(byName).map((name) => ({ key: `config:${name}`, kind: "config", label: name, usual: true }));
+  return keys
+    .sort(byName)
+    .map((name, place) => ({ key: `config:${name}`, kind: "config", label: name, usual: place < USUAL_KEYS }));
 }
 
 /** What stands in `column` for `run`: a number or text to sort by, `null` where there is nothing. */

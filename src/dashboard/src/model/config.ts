@@ -21,7 +21,9 @@ export function differingKeys(runs: readonly Run[]): string[] {
   const first = runs[0];
   if (first === undefined) return [];
   const keys = new Set(runs.flatMap((run) => [...run.config.keys()]));
-  return [...keys].filter((key) => runs.some((run) => textOf(run.config.get(key)) !== textOf(first.config.get(key)))).sort();
+  return [...keys]
+    .filter((key) => runs.some((run) => textOf(run.config.get(key)) !== textOf(first.config.get(key))))
+    .sort();
 }
 
 /** A configuration value as people read it; nothing for a missing one. */

@@ -31,7 +31,9 @@ export function parseFilter(text: string): Predicate {
 }
 
 function words(text: string): string[] {
-  return (text.match(/(?:"[^"]*"?|[^\s"])+/g) ?? []).map((word) => word.replaceAll('"', "")).filter((word) => word !== "");
+  return (text.match(/(?:"[^"]*"?|[^\s"])+/g) ?? [])
+    .map((word) => word.replaceAll('"', ""))
+    .filter((word) => word !== "");
 }
 
 function parseTerm(word: string): Term {
@@ -47,8 +49,11 @@ function holds(run: Run, term: Term): boolean {
   if (term.field === null) return everything(run).some((text) => contains(text, term.wanted));
   const found = lookUp(run, term.field);
   // A colon that is no field of this run may be part of a name.
-  if (found.length === 0 && term.operator === ":") return everything(run).some((text) => contains(text, `${term.field}:${term.wanted}`));
-  return term.operator === "!=" ? !found.some((text) => matches(text, "=", term.wanted)) : found.some((text) => matches(text, term.operator, term.wanted));
+  if (found.length === 0 && term.operator === ":")
+    return everything(run).some((text) => contains(text, `${term.field}:${term.wanted}`));
+  return term.operator === "!="
+    ? !found.some((text) => matches(text, "=", term.wanted))
+    : found.some((text) => matches(text, term.operator, term.wanted));
 }
 
 function matches(found: string, operator: Operator, wanted: string): boolean {
@@ -89,7 +94,10 @@ function lookUp(run: Run, field: string): string[] {
 /** The values whose key is `field`, or ends in it after a dot or slash: `lr` finds `optimizer.lr`. */
 function namedLike<Value>(map: ReadonlyMap<string, Value>, field: string): Value[] {
   const low = field.toLowerCase();
-  const names = [...map.keys()].filter((key) => key.toLowerCase() === low || /[./]/.test(key.at(-low.length - 1) ?? "") && key.toLowerCase().endsWith(low));
+  const names = [...map.keys()].filter(
+    (key) =>
+      key.toLowerCase() === low || (/[./]/.test(key.at(-low.length - 1) ?? "") && key.toLowerCase().endsWith(low)),
+  );
   return names.map((name) => map.get(name) as Value);
 }
 

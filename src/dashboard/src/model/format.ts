@@ -13,7 +13,8 @@ export function formatNumber(value: number): string {
 function digits(value: number, size: number): string {
   if (size < 1e-3 || size >= 1e6) return value.toExponential(2).replace("e+", "e");
   if (size < 0.01) return value.toPrecision(3);
-  return value.toFixed(size < 10 ? 4 : size < 100 ? 3 : size < 1000 ? 2 : 1);
+  if (size >= 1000) return value.toLocaleString("en-US", { maximumFractionDigits: size < 10_000 ? 1 : 0 });
+  return value.toFixed(size < 10 ? 4 : size < 100 ? 3 : 2);
 }
 
 /** `4.2 s`, `3 m 12 s`, `2 h 05 m`, `3 d 4 h`; nothing for a negative or unknown length. */

@@ -2,8 +2,10 @@
 
 export type Goal = "lower" | "higher";
 
-const LOWER = /(^|[^a-z])(loss|err|error|mae|mse|rmse|perplexity|ppl|wer|cer|fid|nll|regret|latency|seconds|time)([^a-z]|$)/i;
-const HIGHER = /(^|[^a-z])(acc|accuracy|auc|auroc|f1|map|precision|recall|score|bleu|rouge|reward|iou|dice|r2|psnr|ssim|throughput)([^a-z]|$)/i;
+const LOWER =
+  /(^|[^a-z])(loss|err|error|mae|mse|rmse|perplexity|ppl|wer|cer|fid|nll|regret|latency|seconds|time)([^a-z]|$)/i;
+const HIGHER =
+  /(^|[^a-z])(acc|accuracy|auc|auroc|f1|map|precision|recall|score|bleu|rouge|reward|iou|dice|r2|psnr|ssim|throughput)([^a-z]|$)/i;
 
 /** Whether a lower or a higher value is better, as far as the name says it; `null` when it does not. */
 export function goalOf(metric: string): Goal | null {

@@ -7,7 +7,11 @@ const REACH = 24;
  * The index of the drawn value of `values` nearest to `index`, or `null`. `distance` gives pixels from an index to the
  * cursor. Between two drawn values the nearer one answers, however far it is.
  */
-export function indexNear(values: ArrayLike<number | null | undefined>, index: number, distance: (index: number) => number): number | null {
+export function indexNear(
+  values: ArrayLike<number | null | undefined>,
+  index: number,
+  distance: (index: number) => number,
+): number | null {
   const left = scan(values, index, -1);
   const right = scan(values, index, 1);
   if (left === null && right === null) return null;

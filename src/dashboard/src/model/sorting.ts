@@ -19,7 +19,8 @@ export function sortRuns(runs: readonly Run[], column: Column, direction: Direct
   const sign = direction === "ascending" ? 1 : -1;
   const keyed = runs.map((run) => ({ run, cell: present(cellOf(run, column, nowMs)) }));
   keyed.sort((a, b) => {
-    if (a.cell === null || b.cell === null) return Number(a.cell === null) - Number(b.cell === null) || newer(a.run, b.run);
+    if (a.cell === null || b.cell === null)
+      return Number(a.cell === null) - Number(b.cell === null) || newer(a.run, b.run);
     return sign * compare(a.cell, b.cell) || newer(a.run, b.run);
   });
   return keyed.map(({ run }) => run);

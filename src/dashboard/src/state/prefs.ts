@@ -41,7 +41,8 @@ export function parsePrefs(text: string | null): Prefs {
   return {
     theme: found["theme"] === "dark" || found["theme"] === "light" ? found["theme"] : null,
     xAxis: X_AXES.find((axis) => axis === found["xAxis"]) ?? USUAL.xAxis,
-    smoothing: typeof found["smoothing"] === "number" ? Math.min(0.99, Math.max(0, found["smoothing"])) : USUAL.smoothing,
+    smoothing:
+      typeof found["smoothing"] === "number" ? Math.min(0.99, Math.max(0, found["smoothing"])) : USUAL.smoothing,
     logY: found["logY"] === true,
     logYOf: flags(found["logYOf"]),
     sort: parseSort(found["sort"]),
@@ -67,7 +68,9 @@ function parseSort(value: unknown): Sort {
 
 function flags(value: unknown): Record<string, boolean> {
   if (typeof value !== "object" || value === null) return {};
-  return Object.fromEntries(Object.entries(value).filter((entry): entry is [string, boolean] => typeof entry[1] === "boolean"));
+  return Object.fromEntries(
+    Object.entries(value).filter((entry): entry is [string, boolean] => typeof entry[1] === "boolean"),
+  );
 }
 
 function load(): Prefs {

@@ -28,7 +28,8 @@ export function go(route: Route, search = ""): void {
 
 /** Follow a plain click inside the page; leave clicks that ask for a new tab to the browser. */
 export function follow(event: MouseEvent, route: Route, search = ""): void {
-  if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+  if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey)
+    return;
   event.preventDefault();
   go(route, search);
 }

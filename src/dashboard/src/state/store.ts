@@ -25,7 +25,11 @@ export class Store<State extends object> {
 type Same<Part> = (a: Part, b: Part) => boolean;
 
 /** What `select` makes of the store's state; the component renders again only when that is no longer the same. */
-export function useStore<State extends object, Part>(store: Store<State>, select: (state: State) => Part, same: Same<Part> = Object.is): Part {
+export function useStore<State extends object, Part>(
+  store: Store<State>,
+  select: (state: State) => Part,
+  same: Same<Part> = Object.is,
+): Part {
   const [, render] = useReducer<number, void>((count) => count + 1, 0);
   const part = select(store.get());
   const latest = useRef({ part, select, same });

@@ -34,7 +34,11 @@ export function ChartCard({ metric, runs }: Props) {
   const [large, setLarge] = useState(false);
   const { xAxis, smoothing, logY, logYOf } = useStore(prefs, (state) => state);
   const colours = useStore(app, (state) => state.colours);
-  const series = useStore(app, (state) => runs.map((run) => state.series.get(keyText({ runId: run.id, metric }))), sameItems);
+  const series = useStore(
+    app,
+    (state) => runs.map((run) => state.series.get(keyText({ runId: run.id, metric }))),
+    sameItems,
+  );
   const hovered = useStore(app, (state) => state.hovered);
   const log = logYOf[metric] ?? logY;
 
@@ -50,15 +54,32 @@ export function ChartCard({ metric, runs }: Props) {
   const label = `${metric} by ${xAxis}, ${runs.length === 1 ? titleOf(runs[0] as Run) : `${runs.length} runs`}`;
 
   return (
-    <article class={large ? "chart large" : "chart"} ref={card} data-testid="chart" data-metric={metric} data-points={chart.drawn}>
+    <article
+      class={large ? "chart large" : "chart"}
+      ref={card}
+      data-testid="chart"
+      data-metric={metric}
+      data-points={chart.drawn}
+    >
       <header>
         <h3 title={metric}>{shortName(metric)}</h3>
-        {chart.notFinite > 0 && <span class="note" title="NaN and infinite values have no place on an axis; the line has a gap there">{formatNumber(chart.notFinite)} not finite</span>}
+        {chart.notFinite > 0 && (
+          <span class="note" title="NaN and infinite values have no place on an axis; the line has a gap there">
+            {formatNumber(chart.notFinite)} not finite
+          </span>
+        )}
         <ChartButtons metric={metric} log={log} large={large} onLarge={setLarge} />
       </header>
       <div class="canvas">
         {visible || chart.drawn > 0 ? (
-          <Plot lines={chart.lines} data={chart.columns} style={style} highlighted={place < 0 ? -1 : place + chart.firstMain} label={label} onPointer={setPointer} />
+          <Plot
+            lines={chart.lines}
+            data={chart.columns}
+            style={style}
+            highlighted={place < 0 ? -1 : place + chart.firstMain}
+            label={label}
+            onPointer={setPointer}
+          />
         ) : null}
         {chart.drawn === 0 && <p class="overlay">{emptyReason(chart.runs.length, runs.length, log)}</p>}
         {pointer !== null && <Readout pointer={pointer} chart={chart} xAxis={xAxis} />}

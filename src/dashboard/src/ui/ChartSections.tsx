@@ -23,7 +23,12 @@ export function ChartSections({ runs }: { readonly runs: readonly Run[] }) {
   );
 }
 
+/** So many charts of a section are made at first; a page with thousands of them would not move. */
+const AT_FIRST = 48;
+
 function ChartSection({ section, runs }: { readonly section: Section; readonly runs: readonly Run[] }) {
+  const [all, setAll] = useState(false);
+  const shown = all ? section.metrics : section.metrics.slice(0, AT_FIRST);
   const closed = useStore(prefs, (state) => state.closedSections.includes(section.title));
   const onToggle = (open: boolean) => {
     if (open !== closed) return; // the browser also reports what we set
@@ -37,10 +42,15 @@ function ChartSection({ section, runs }: { readonly section: Section; readonly r
       </summary>
       {!closed && (
         <div class="grid">
-          {section.metrics.map((metric) => (
+          {shown.map((metric) => (
             <ChartCard key={metric} metric={metric} runs={runs.filter((run) => run.points.has(metric))} />
           ))}
         </div>
+      )}
+      {!closed && shown.length < section.metrics.length && (
+        <button type="button" class="toggle more" onClick={() => setAll(true)}>
+          Show all {section.metrics.length} charts
+        </button>
       )}
     </details>
   );

@@ -5,7 +5,11 @@ import { prefs } from "../state/prefs";
 import { useStore } from "../state/store";
 
 const LABELS: Record<XAxis, string> = { step: "Step", time: "Time", relative: "Relative" };
-const HINTS: Record<XAxis, string> = { step: "By training step", time: "By the clock on the wall", relative: "By time since the run began" };
+const HINTS: Record<XAxis, string> = {
+  step: "By training step",
+  time: "By the clock on the wall",
+  relative: "By time since the run began",
+};
 
 interface Props {
   readonly search: string;
@@ -17,13 +21,26 @@ export function ChartToolbar({ search, onSearch }: Props) {
   return (
     <div class="toolbar" role="toolbar" aria-label="Charts">
       <h2>Charts</h2>
-      <input type="search" class="search" placeholder="Find a metric" aria-label="Find a metric" value={search} onInput={(event) => onSearch(event.currentTarget.value)} />
+      <input
+        type="search"
+        class="search"
+        placeholder="Find a metric"
+        aria-label="Find a metric"
+        value={search}
+        onInput={(event) => onSearch(event.currentTarget.value)}
+      />
       <span class="spring" />
       <fieldset class="segments">
         <legend>x axis</legend>
         {X_AXES.map((axis) => (
           <label key={axis} title={HINTS[axis]} class={axis === xAxis ? "on" : ""}>
-            <input type="radio" name="x-axis" value={axis} checked={axis === xAxis} onChange={() => prefs.set({ xAxis: axis })} />
+            <input
+              type="radio"
+              name="x-axis"
+              value={axis}
+              checked={axis === xAxis}
+              onChange={() => prefs.set({ xAxis: axis })}
+            />
             {LABELS[axis]}
           </label>
         ))}
@@ -33,7 +50,14 @@ export function ChartToolbar({ search, onSearch }: Props) {
       </button>
       <label class="slider" title="Exponential moving average; the faint line is what was logged">
         Smoothing
-        <input type="range" min="0" max="0.99" step="0.01" value={smoothing} onInput={(event) => prefs.set({ smoothing: event.currentTarget.valueAsNumber })} />
+        <input
+          type="range"
+          min="0"
+          max="0.99"
+          step="0.01"
+          value={smoothing}
+          onInput={(event) => prefs.set({ smoothing: event.currentTarget.valueAsNumber })}
+        />
         <output>{smoothing.toFixed(2)}</output>
       </label>
     </div>

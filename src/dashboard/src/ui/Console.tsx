@@ -30,7 +30,9 @@ export function Console({ run }: { readonly run: Run }) {
       ) : (
         <div class="lines" ref={box} onScroll={onScroll} tabIndex={0} role="log" aria-label="Console lines">
           {lines.map((line) => (
-            <div key={line.id} class={line.stream} title={`${formatTime(line.timeMs)} ${line.stream}`}>{plainLine(line.text) || " "}</div>
+            <div key={line.id} class={line.stream} title={`${formatTime(line.timeMs)} ${line.stream}`}>
+              {plainLine(line.text) || " "}
+            </div>
           ))}
         </div>
       )}
@@ -52,9 +54,17 @@ function useConsole(run: Run): readonly ConsoleLine[] {
   return lines;
 }
 
-async function readOn(runId: string, last: { current: number }, take: (lines: readonly ConsoleLine[]) => void): Promise<void> {
+async function readOn(
+  runId: string,
+  last: { current: number },
+  take: (lines: readonly ConsoleLine[]) => void,
+): Promise<void> {
   try {
-    for (let news = await fetchConsole(runId, last.current); news.length > 0; news = await fetchConsole(runId, last.current)) {
+    for (
+      let news = await fetchConsole(runId, last.current);
+      news.length > 0;
+      news = await fetchConsole(runId, last.current)
+    ) {
       last.current = news.at(-1)?.id ?? last.current;
       take(news);
     }

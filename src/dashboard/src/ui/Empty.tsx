@@ -10,7 +10,9 @@ flashtrial.finish()`;
 export function Loading() {
   return (
     <main aria-busy="true">
-      <p class="visually-hidden" role="status">Loading runs</p>
+      <p class="visually-hidden" role="status">
+        Loading runs
+      </p>
       <div class="skeleton" style={{ height: "280px" }} />
       <div class="grid">
         <div class="skeleton" style={{ height: "250px" }} />
@@ -25,10 +27,16 @@ export function NoRuns() {
     <main>
       <section class="empty" data-testid="empty">
         <h1>No runs yet</h1>
-        <p>A run appears here the moment a script begins one. Save this as <code>hello.py</code>:</p>
-        <pre><code>{SCRIPT}</code></pre>
+        <p>
+          A run appears here the moment a script begins one. Save this as <code>hello.py</code>:
+        </p>
+        <pre>
+          <code>{SCRIPT}</code>
+        </pre>
         <p>and start it:</p>
-        <pre><code>flashtrial run hello.py</code></pre>
+        <pre>
+          <code>flashtrial run hello.py</code>
+        </pre>
         <p class="hint">This page updates by itself.</p>
       </section>
     </main>

@@ -42,7 +42,13 @@ export function FilterBox({ query, found, all }: Props) {
         onInput={(event) => setQuery(event.currentTarget.value)}
         onKeyDown={(event) => event.key === "Escape" && (setQuery(""), event.currentTarget.blur())}
       />
-      {query === "" ? <kbd aria-hidden="true">/</kbd> : <span class="found" role="status">{found} of {all}</span>}
+      {query === "" ? (
+        <kbd aria-hidden="true">/</kbd>
+      ) : (
+        <span class="found" role="status">
+          {found} of {all}
+        </span>
+      )}
     </div>
   );
 }

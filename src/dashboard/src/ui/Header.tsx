@@ -38,7 +38,9 @@ function ConnectionState() {
         <>
           <span>Disconnected</span>
           <span aria-hidden="true"> · {seconds > 0 ? `retrying in ${seconds} s` : "retrying…"}</span>
-          <button type="button" class="quiet" onClick={reconnect}>Now</button>
+          <button type="button" class="quiet" onClick={reconnect}>
+            Now
+          </button>
         </>
       )}
     </span>
@@ -49,7 +51,14 @@ function ThemeButton() {
   const theme = useTheme();
   const other = theme === "dark" ? "light" : "dark";
   return (
-    <button type="button" class="quiet icon" data-testid="theme" aria-label={`Switch to ${other} theme`} title={`Switch to ${other} theme`} onClick={() => prefs.set({ theme: other })}>
+    <button
+      type="button"
+      class="quiet icon"
+      data-testid="theme"
+      aria-label={`Switch to ${other} theme`}
+      title={`Switch to ${other} theme`}
+      onClick={() => prefs.set({ theme: other })}
+    >
       <svg viewBox="0 0 24 24" width="18" height="18" aria-hidden="true">
         {theme === "dark" ? (
           <path d="M12 7a5 5 0 1 0 0 10 5 5 0 0 0 0-10ZM12 1.5V4M12 20v2.5M1.5 12H4M20 12h2.5M4.6 4.6l1.7 1.7M17.7 17.7l1.7 1.7M4.6 19.4l1.7-1.7M17.7 6.3l1.7-1.7" />

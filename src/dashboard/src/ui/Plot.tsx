@@ -40,7 +40,15 @@ export function Plot({ lines, data, style, highlighted, label, onPointer }: Prop
   useEffect(() => {
     if (box.current === null) return;
     zoomed.current = false;
-    const made = new uPlot(plotOptions(lines, style, hooks(zoomed, (pointer) => report.current(pointer))), latest.current, box.current);
+    const made = new uPlot(
+      plotOptions(
+        lines,
+        style,
+        hooks(zoomed, (pointer) => report.current(pointer)),
+      ),
+      latest.current,
+      box.current,
+    );
     made.over.addEventListener("dblclick", () => (zoomed.current = false));
     made.over.addEventListener("mouseleave", () => report.current(null));
     fit(made, box.current.clientWidth, box.current.clientHeight);

@@ -22,12 +22,17 @@ export function Readout({ pointer, chart, xAxis }: Props) {
   const entries = chart.runs.flatMap((run, index) => {
     const line = chart.firstMain + index;
     const value = pointer.values[line];
-    return value == null ? [] : [{ run, value, focused: line === pointer.focused, colour: chart.lines[line]?.colour ?? "" }];
+    return value == null
+      ? []
+      : [{ run, value, focused: line === pointer.focused, colour: chart.lines[line]?.colour ?? "" }];
   });
   if (entries.length === 0) return null;
   entries.sort((a, b) => b.value - a.value);
   // With too many to list, those around the line under the cursor are the ones to see.
-  const start = Math.max(0, Math.min(entries.findIndex((entry) => entry.focused) - AT_MOST / 2, entries.length - AT_MOST));
+  const start = Math.max(
+    0,
+    Math.min(entries.findIndex((entry) => entry.focused) - AT_MOST / 2, entries.length - AT_MOST),
+  );
   const shown = entries.slice(start, start + AT_MOST);
   return (
     <div class="readout" style={{ ...beside(pointer), top: "8px" }} aria-hidden="true">
@@ -35,7 +40,9 @@ export function Readout({ pointer, chart, xAxis }: Props) {
       <table>
         {shown.map((entry) => (
           <tr key={entry.run.id} class={entry.focused ? "focused" : ""}>
-            <td><i class="dot" style={{ background: entry.colour }} /></td>
+            <td>
+              <i class="dot" style={{ background: entry.colour }} />
+            </td>
             <td class="name">{titleOf(entry.run)}</td>
             <td class="number">{formatNumber(entry.value)}</td>
           </tr>

@@ -25,7 +25,15 @@ export function RunPage({ id }: { readonly id: string }) {
     // The list holds the newest runs only; a link may lead to an older one.
     if (loaded && run === undefined) void find(id, setAbsent);
   }, [loaded, run === undefined, id]);
-  if (run === undefined) return absent ? <main><BackLink /><NoSuchRun id={id} /></main> : <Loading />;
+  if (run === undefined)
+    return absent ? (
+      <main>
+        <BackLink />
+        <NoSuchRun id={id} />
+      </main>
+    ) : (
+      <Loading />
+    );
   return (
     <main data-testid="run-detail" data-run-id={id}>
       <BackLink />
@@ -55,7 +63,11 @@ async function find(id: string, setAbsent: (absent: boolean) => void): Promise<v
 function BackLink() {
   const query = useStore(app, (state) => state.query);
   const search = query === "" ? "" : `?q=${encodeURIComponent(query)}`;
-  return <a class="back" href={`/${search}`} onClick={(event) => follow(event, { page: "runs" }, search)}>← All runs</a>;
+  return (
+    <a class="back" href={`/${search}`} onClick={(event) => follow(event, { page: "runs" }, search)}>
+      ← All runs
+    </a>
+  );
 }
 
 function RunHeading({ run }: { readonly run: Run }) {
@@ -69,14 +81,37 @@ function RunHeading({ run }: { readonly run: Run }) {
         <i class="dot big" style={{ background: colour(number, theme) }} aria-hidden="true" />
         <h1>{titleOf(run)}</h1>
         <StatusChip status={run.status} />
-        {run.tags.map((tag) => <span key={tag} class="tag">{tag}</span>)}
+        {run.tags.map((tag) => (
+          <span key={tag} class="tag">
+            {tag}
+          </span>
+        ))}
       </div>
       <dl class="facts">
-        <div><dt>Project</dt><dd>{run.project || "–"}</dd></div>
-        <div><dt>Started</dt><dd>{formatTime(run.createdMs)}</dd></div>
-        <div><dt>{isActive(run.status) ? "Running for" : "Took"}</dt><dd>{formatDuration(durationMs(run, now))}</dd></div>
-        {origin.host !== null && <div><dt>Host</dt><dd>{origin.host}</dd></div>}
-        <div><dt>Id</dt><dd><code>{run.id}</code></dd></div>
+        <div>
+          <dt>Project</dt>
+          <dd>{run.project || "–"}</dd>
+        </div>
+        <div>
+          <dt>Started</dt>
+          <dd>{formatTime(run.createdMs)}</dd>
+        </div>
+        <div>
+          <dt>{isActive(run.status) ? "Running for" : "Took"}</dt>
+          <dd>{formatDuration(durationMs(run, now))}</dd>
+        </div>
+        {origin.host !== null && (
+          <div>
+            <dt>Host</dt>
+            <dd>{origin.host}</dd>
+          </div>
+        )}
+        <div>
+          <dt>Id</dt>
+          <dd>
+            <code>{run.id}</code>
+          </dd>
+        </div>
       </dl>
       {origin.reason !== null && <p class={`reason ${run.status}`}>{origin.reason}</p>}
     </div>

@@ -21,7 +21,13 @@ export function RunRow({ run, rowIndex, columns, bests, drawn, number, theme, no
   const onDraw = (draw: boolean) => app.set({ choices: new Map([...app.get().choices, [run.id, draw]]) });
   const onHover = (over: boolean) => app.set({ hovered: over ? run.id : null });
   return (
-    <tr data-run-id={run.id} aria-rowindex={rowIndex} class={drawn ? "" : "undrawn"} onMouseEnter={() => onHover(true)} onMouseLeave={() => onHover(false)}>
+    <tr
+      data-run-id={run.id}
+      aria-rowindex={rowIndex}
+      class={drawn ? "" : "undrawn"}
+      onMouseEnter={() => onHover(true)}
+      onMouseLeave={() => onHover(false)}
+    >
       <td class="tick">
         <input
           type="checkbox"
@@ -44,11 +50,29 @@ function RunCell({ run, column, best, now }: { run: Run; column: Column; best: n
     case "name":
       return <NameCell run={run} />;
     case "status":
-      return <td class="status"><StatusChip status={run.status} /></td>;
+      return (
+        <td class="status">
+          <StatusChip status={run.status} />
+        </td>
+      );
     case "tags":
-      return <td class="tags">{run.tags.map((tag) => <span key={tag} class="tag">{tag}</span>)}</td>;
+      return (
+        <td class="tags">
+          {run.tags.map((tag) => (
+            <span key={tag} class="tag">
+              {tag}
+            </span>
+          ))}
+        </td>
+      );
     case "created":
-      return <td class="created"><time dateTime={new Date(run.createdMs).toISOString()} title={formatTime(run.createdMs)}>{formatAgo(run.createdMs, now)}</time></td>;
+      return (
+        <td class="created">
+          <time dateTime={new Date(run.createdMs).toISOString()} title={formatTime(run.createdMs)}>
+            {formatAgo(run.createdMs, now)}
+          </time>
+        </td>
+      );
     default:
       return <ValueCell run={run} column={column} best={best} now={now} />;
   }
@@ -58,19 +82,34 @@ function NameCell({ run }: { run: Run }) {
   const route = { page: "run", id: run.id } as const;
   return (
     <th scope="row" class="name">
-      <a href={pathOf(route)} title={titleOf(run)} onClick={(event) => follow(event, route)}>{titleOf(run)}</a>
+      <a href={pathOf(route)} title={titleOf(run)} onClick={(event) => follow(event, route)}>
+        {titleOf(run)}
+      </a>
     </th>
   );
 }
 
 function ValueCell({ run, column, best, now }: { run: Run; column: Column; best: number | null; now: number }) {
   const cell = cellOf(run, column, now);
-  if (cell === null || cell === "") return <td class={`${column.kind} nothing`}><span aria-label="no value">–</span></td>;
-  if (typeof cell === "string") return <td class={column.kind} title={cell}>{cell}</td>;
+  if (cell === null || cell === "")
+    return (
+      <td class={`${column.kind} nothing`}>
+        <span aria-label="no value">–</span>
+      </td>
+    );
+  if (typeof cell === "string")
+    return (
+      <td class={column.kind} title={cell}>
+        {cell}
+      </td>
+    );
   const winner = best !== null && cell === best;
   const text = textOf(column, cell);
   return (
-    <td class={`${column.kind} number${winner ? " best" : ""}${Number.isFinite(cell) ? "" : " odd"}`} title={winner ? `${cell}, the best of these runs` : String(cell)}>
+    <td
+      class={`${column.kind} number${winner ? " best" : ""}${Number.isFinite(cell) ? "" : " odd"}`}
+      title={winner ? `${cell}, the best of these runs` : String(cell)}
+    >
       {text}
     </td>
   );

@@ -28,7 +28,13 @@ export function RunsHead({ columns, sort, onSort, drawn, all, onDrawAll }: Props
           />
         </th>
         {columns.map((column) => (
-          <th key={column.key} scope="col" class={`${column.kind}${NUMERIC.has(column.kind) ? " number" : ""}`} aria-sort={sort.column === column.key ? sort.direction : "none"} data-column={column.key}>
+          <th
+            key={column.key}
+            scope="col"
+            class={`${column.kind}${NUMERIC.has(column.kind) ? " number" : ""}`}
+            aria-sort={sort.column === column.key ? sort.direction : "none"}
+            data-column={column.key}
+          >
             <button type="button" onClick={() => onSort(column)} title={titleOf(column)}>
               <span>{column.label}</span>
               <i class="arrow" aria-hidden="true" />

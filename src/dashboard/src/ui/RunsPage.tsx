@@ -36,7 +36,9 @@ export function RunsPage() {
       {found.length > 0 ? (
         <RunsTable runs={found} columns={shownColumns(columns, chosen)} drawn={new Set(drawn.map((run) => run.id))} />
       ) : (
-        <p class="hint" role="status">No run passes the filter.</p>
+        <p class="hint" role="status">
+          No run passes the filter.
+        </p>
       )}
       <ChartSections runs={drawn} />
     </main>

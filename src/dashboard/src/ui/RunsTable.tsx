@@ -31,10 +31,13 @@ export function RunsTable({ runs, columns, drawn }: Props) {
   const colours = useStore(app, (state) => state.colours);
   const theme = useTheme();
   const now = useNow(runs.some((run) => isActive(run.status)) ? 1000 : 30_000);
-  const by = columns.find((column) => column.key === sort.column) ?? columnsFor([]).find((column) => column.kind === "created");
+  const by =
+    columns.find((column) => column.key === sort.column) ?? columnsFor([]).find((column) => column.kind === "created");
   const sorted = by === undefined ? runs : sortRuns(runs, by, sort.direction, now);
   const [first, end] = windowOf(sorted.length, scroll);
-  const bests = new Map(columns.filter((column) => column.kind === "metric").map((column) => [column.key, bestOf(runs, column)]));
+  const bests = new Map(
+    columns.filter((column) => column.kind === "metric").map((column) => [column.key, bestOf(runs, column)]),
+  );
 
   const onSort = (column: Column) => prefs.set({ sort: nextSort(sort as Sort, column) });
   const onDrawAll = (draw: boolean) => app.set({ choices: chooseAll(app.get().choices, runs, draw) });
@@ -42,11 +45,28 @@ export function RunsTable({ runs, columns, drawn }: Props) {
   return (
     <div class="table-box" ref={box} onScroll={onScroll} tabIndex={0} role="region" aria-label="Runs, scrollable">
       <table class="runs" data-testid="runs-table" aria-rowcount={sorted.length + 1}>
-        <RunsHead columns={columns} sort={sort} onSort={onSort} drawn={runs.filter((run) => drawn.has(run.id)).length} all={runs.length} onDrawAll={onDrawAll} />
+        <RunsHead
+          columns={columns}
+          sort={sort}
+          onSort={onSort}
+          drawn={runs.filter((run) => drawn.has(run.id)).length}
+          all={runs.length}
+          onDrawAll={onDrawAll}
+        />
         <tbody>
           {first > 0 && <Spacer rows={first} />}
           {sorted.slice(first, end).map((run, index) => (
-            <RunRow key={run.id} run={run} rowIndex={first + index + 2} columns={columns} bests={bests} drawn={drawn.has(run.id)} number={colours.get(run.id) ?? 0} theme={theme} now={now} />
+            <RunRow
+              key={run.id}
+              run={run}
+              rowIndex={first + index + 2}
+              columns={columns}
+              bests={bests}
+              drawn={drawn.has(run.id)}
+              number={colours.get(run.id) ?? 0}
+              theme={theme}
+              now={now}
+            />
           ))}
           {end < sorted.length && <Spacer rows={sorted.length - end} />}
         </tbody>
@@ -67,5 +87,8 @@ function windowOf(count: number, scroll: { top: number; height: number }): [numb
 }
 
 function bestOf(runs: readonly Run[], column: Column): number | null {
-  return best(runs.map((run) => run.summary.get(column.label) ?? NaN), goalOf(column.label));
+  return best(
+    runs.map((run) => run.summary.get(column.label) ?? NaN),
+    goalOf(column.label),
+  );
 }

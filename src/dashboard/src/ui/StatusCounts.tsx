@@ -14,15 +14,23 @@ export function StatusCounts({ runs, query }: Props) {
       <button type="button" class="count-chip" aria-pressed={query === ""} onClick={() => setQuery("")}>
         All <b>{runs.length}</b>
       </button>
-      {counts.filter(({ count }) => count > 0).map(({ status, count }) => {
-        const own = `status:${status}`;
-        return (
-          <button key={status} type="button" class={`count-chip chip ${status}`} aria-pressed={query === own} onClick={() => setQuery(query === own ? "" : own)}>
-            <i aria-hidden="true" />
-            {status} <b>{count}</b>
-          </button>
-        );
-      })}
+      {counts
+        .filter(({ count }) => count > 0)
+        .map(({ status, count }) => {
+          const own = `status:${status}`;
+          return (
+            <button
+              key={status}
+              type="button"
+              class={`count-chip chip ${status}`}
+              aria-pressed={query === own}
+              onClick={() => setQuery(query === own ? "" : own)}
+            >
+              <i aria-hidden="true" />
+              {status} <b>{count}</b>
+            </button>
+          );
+        })}
     </div>
   );
 }

@@ -15,11 +15,21 @@ export function TokenForm() {
       <form class="empty" onSubmit={onSubmit}>
         <h1>This server wants a token</h1>
         <p>
-          <code>flashtrial env</code>, run where the server runs, prints it as <code>FLASHTRIAL_TOKEN</code>. It is kept for this tab only.
+          <code>flashtrial env</code>, run where the server runs, prints it as <code>FLASHTRIAL_TOKEN</code>. It is kept
+          for this tab only.
         </p>
         <div class="toolbar">
-          <input type="password" class="search" aria-label="Token" autocomplete="off" value={token} onInput={(event) => setToken(event.currentTarget.value)} />
-          <button type="submit" class="toggle">Open</button>
+          <input
+            type="password"
+            class="search"
+            aria-label="Token"
+            autocomplete="off"
+            value={token}
+            onInput={(event) => setToken(event.currentTarget.value)}
+          />
+          <button type="submit" class="toggle">
+            Open
+          </button>
         </div>
       </form>
     </main>

@@ -19,12 +19,23 @@ export interface ChartData {
 }
 
 /** Runs whose series is not loaded yet are left out. */
-export function chartData(runs: readonly Run[], series: readonly (Series | undefined)[], view: View, colours: ReadonlyMap<string, number>, theme: Theme): ChartData {
+export function chartData(
+  runs: readonly Run[],
+  series: readonly (Series | undefined)[],
+  view: View,
+  colours: ReadonlyMap<string, number>,
+  theme: Theme,
+): ChartData {
   const loaded = runs.flatMap((run, index) => {
     const found = series[index];
-    return found === undefined ? [] : [{ run, found, curves: curvesOf(found, view, run.createdMs), stroke: colour(colours.get(run.id) ?? 0, theme) }];
+    return found === undefined
+      ? []
+      : [{ run, found, curves: curvesOf(found, view, run.createdMs), stroke: colour(colours.get(run.id) ?? 0, theme) }];
   });
-  const faint = view.smoothing > 0 ? loaded.map((one) => ({ curve: one.curves.raw, line: { colour: one.stroke, faint: true } })) : [];
+  const faint =
+    view.smoothing > 0
+      ? loaded.map((one) => ({ curve: one.curves.raw, line: { colour: one.stroke, faint: true } }))
+      : [];
   const main = loaded.map((one) => ({ curve: one.curves.main, line: { colour: one.stroke, faint: false } }));
   const all = [...faint, ...main];
   return {

@@ -36,7 +36,9 @@ export function useVisible(element: RefObject<HTMLElement | null>): boolean {
   const [visible, setVisible] = useState(false);
   useEffect(() => {
     if (element.current === null) return;
-    const observer = new IntersectionObserver((entries) => setVisible(entries.at(-1)?.isIntersecting ?? false), { rootMargin: "600px" });
+    const observer = new IntersectionObserver((entries) => setVisible(entries.at(-1)?.isIntersecting ?? false), {
+      rootMargin: "600px",
+    });
     observer.observe(element.current);
     return () => observer.disconnect();
   }, [element]);
@@ -44,7 +46,10 @@ export function useVisible(element: RefObject<HTMLElement | null>): boolean {
 }
 
 /** Call `onResize` with the element's width and height in CSS pixels, at first and after every change. */
-export function useResize(element: RefObject<HTMLElement | null>, onResize: (width: number, height: number) => void): void {
+export function useResize(
+  element: RefObject<HTMLElement | null>,
+  onResize: (width: number, height: number) => void,
+): void {
   const latest = useRef(onResize);
   latest.current = onResize;
   useEffect(() => {

@@ -31,7 +31,11 @@ export function plotOptions(lines: readonly Line[], style: PlotStyle, hooks: uPl
     focus: { alpha: 0.25 },
     cursor: {
       // A cursor that another chart moves says nothing about our lines.
-      focus: { prox: 16, dist: (plot, _series, _index, valueTop, cursorTop) => (plot.over.matches(":hover") ? cursorTop - valueTop : Infinity) },
+      focus: {
+        prox: 16,
+        dist: (plot, _series, _index, valueTop, cursorTop) =>
+          plot.over.matches(":hover") ? cursorTop - valueTop : Infinity,
+      },
       sync: { key: SYNC_KEY, setSeries: false, scales: ["x", null] },
       drag: { x: true, y: false, setScale: true },
       points: { size: 7, width: 1.5 },
@@ -48,7 +52,12 @@ export function plotOptions(lines: readonly Line[], style: PlotStyle, hooks: uPl
 }
 
 function series(line: Line): uPlot.Series {
-  return { stroke: line.colour, width: line.faint ? 1 : 1.8, alpha: line.faint ? 0.28 : 1, points: { size: 5, show: line.faint ? false : alone } };
+  return {
+    stroke: line.colour,
+    width: line.faint ? 1 : 1.8,
+    alpha: line.faint ? 0.28 : 1,
+    points: { size: 4, fill: line.colour, show: line.faint ? false : alone },
+  };
 }
 
 /** A point is marked where lines are long enough to lose it: so that chunks can be told apart. */
@@ -78,16 +87,31 @@ function xAxis(style: PlotStyle): uPlot.Axis {
     case "relative":
       return { ...base, incrs: SECONDS, values: (_, splits) => splits.map(formatLength) };
     case "time":
-      return { ...base, values: (_plot, splits, _index, _space, increment) => splits.map((split) => formatClock(split, increment)) };
+      return {
+        ...base,
+        values: (_plot, splits, _index, _space, increment) => splits.map((split) => formatClock(split, increment)),
+      };
   }
 }
 
 function yAxis(style: PlotStyle): uPlot.Axis {
-  return { ...axis(style), size: labelWidth, gap: 8, space: 34, values: (_, splits) => splits.map((split) => (split === null ? "" : formatAxis(split))) };
+  return {
+    ...axis(style),
+    size: labelWidth,
+    gap: 8,
+    space: 34,
+    values: (_, splits) => splits.map((split) => (split === null ? "" : formatAxis(split))),
+  };
 }
 
 function axis(style: PlotStyle): uPlot.Axis {
-  return { stroke: style.ink, font: style.font, grid: { stroke: style.grid, width: 1 }, ticks: { show: false }, border: { show: false } };
+  return {
+    stroke: style.ink,
+    font: style.font,
+    grid: { stroke: style.grid, width: 1 },
+    ticks: { show: false },
+    border: { show: false },
+  };
 }
 
 function labelWidth(plot: uPlot, labels: string[] | null, index: number): number {
@@ -101,11 +125,24 @@ function labelWidth(plot: uPlot, labels: string[] | null, index: number): number
 }
 
 /** Whole steps only: there is no step 2.5. */
-const STEPS = [1, 2, 5].flatMap((digit) => Array.from({ length: 12 }, (_, power) => digit * 10 ** power)).sort((a, b) => a - b);
+const STEPS = [1, 2, 5]
+  .flatMap((digit) => Array.from({ length: 12 }, (_, power) => digit * 10 ** power))
+  .sort((a, b) => a - b);
 const MINUTE = 60;
 const HOUR = 3600;
 const SECONDS = [
-  0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30,
+  0.01,
+  0.02,
+  0.05,
+  0.1,
+  0.2,
+  0.5,
+  1,
+  2,
+  5,
+  10,
+  15,
+  30,
   ...[1, 2, 5, 10, 15, 30].map((count) => count * MINUTE),
   ...[1, 2, 3, 6, 12, 24, 48, 96, 240, 480, 1200].map((count) => count * HOUR),
 ];

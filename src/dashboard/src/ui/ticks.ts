@@ -1,11 +1,19 @@
 /** Labels of axes: short, and exact at the round numbers that axes choose. */
 
-const UNITS: readonly (readonly [number, string])[] = [[1e9, "G"], [1e6, "M"], [1e3, "k"]];
+const UNITS: readonly (readonly [number, string])[] = [
+  [1e9, "G"],
+  [1e6, "M"],
+  [1e3, "k"],
+];
 
 /** `0.25`, `1,000` as `1k`, `2.5M`, `1e-5`. */
 export function formatAxis(value: number): string {
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e12)) return value.toExponential().replace("e+", "e").replace(/(\.\d\d)\d+e/, "$1e");
+  if (size !== 0 && (size < 1e-3 || size >= 1e12))
+    return value
+      .toExponential()
+      .replace("e+", "e")
+      .replace(/(\.\d\d)\d+e/, "$1e");
   const [unit, sign] = UNITS.find(([least]) => size >= least) ?? [1, ""];
   // Sums of binary fractions: 0.1 + 0.2 is shown as 0.3.
   return `${Number((value / unit).toPrecision(6))}${sign}`;
@@ -25,6 +33,8 @@ export function formatLength(seconds: number): string {
 export function formatClock(seconds: number, increment: number): string {
   const moment = new Date(seconds * 1000);
   if (increment >= 86_400) return moment.toLocaleDateString("en-US", { month: "short", day: "numeric" });
-  const [hours, minutes, rest] = [moment.getHours(), moment.getMinutes(), moment.getSeconds()].map((part) => String(part).padStart(2, "0"));
+  const [hours, minutes, rest] = [moment.getHours(), moment.getMinutes(), moment.getSeconds()].map((part) =>
+    String(part).padStart(2, "0"),
+  );
   return increment >= 60 ? `${hours}:${minutes}` : `${hours}:${minutes}:${rest}`;
 }
