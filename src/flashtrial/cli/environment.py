@@ -11,6 +11,8 @@ KEY_FILE = "key"
 # With these set the SDK believes it runs inside a worker, and `@remote` gives back the plain function.
 WORKER_MARKS = ("RUNPOD_ENDPOINT_ID", "RUNPOD_POD_ID")
 _LIVE = {"FLASH_IS_LIVE_PROVISIONING": "true", "RUNPOD_FLASH_SILENCE_DEPRECATION": "1"}
+# The stock SDK announces its own end at every import of its names.
+_SDK_WARNINGS = "ignore:runpod_flash.:DeprecationWarning"
 
 
 class NoKey(FlashtrialError):
@@ -48,7 +50,9 @@ def cloud() -> dict[str, str | None]:
 def for_script(url: str, key: str, inherited: Mapping[str, str]) -> dict[str, str]:
     """The environment of a script that runs against the instance at `url`."""
     kept = {name: value for name, value in inherited.items() if name not in WORKER_MARKS}
-    return kept | local(url, key)
+    # Ours first: of two filters that fit, Python takes the later one, so that what the user says wins.
+    filters = ",".join(filter(None, (_SDK_WARNINGS, inherited.get("PYTHONWARNINGS"))))
+    return kept | local(url, key) | {"PYTHONWARNINGS": filters}
 
 
 def as_shell(variables: Mapping[str, str | None]) -> str:

@@ -32,6 +32,12 @@ def test_a_script_inherits_the_rest_but_not_the_marks_of_a_worker() -> None:
     assert "RUNPOD_POD_ID" not in given
 
 
+def test_the_sdks_deprecations_are_quiet_unless_the_user_asks_for_warnings() -> None:
+    quiet = environment.for_script(URL, "secret", {})["PYTHONWARNINGS"]
+    assert quiet == "ignore:runpod_flash.:DeprecationWarning"
+    assert environment.for_script(URL, "secret", {"PYTHONWARNINGS": "error"})["PYTHONWARNINGS"] == f"{quiet},error"
+
+
 def test_the_cloud_needs_every_local_address_unset() -> None:
     cloud = environment.cloud()
     assert cloud["FLASH_IS_LIVE_PROVISIONING"] == "true"
