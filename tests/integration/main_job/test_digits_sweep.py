@@ -18,7 +18,6 @@ from .conftest import REPOSITORY, Machine, Ran
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(300)]
 
 SWEEP = str(REPOSITORY / "examples" / "digits_sweep.py")
-SECOND_RUN_S = 75  # what we promise on two cores
 CALLS_PER_TRIAL = 7  # six chunks and `finish`
 
 
@@ -133,7 +132,6 @@ def test_the_second_time_installs_nothing_and_adds_eight_runs(first: Ran, second
     assert len(machine.runs()) == 16
     assert layer_files(machine)
     assert second.touched == frozenset()
-    assert second.ran.wall_s < SECOND_RUN_S
 
 
 def test_after_down_no_process_is_left_and_the_runs_are(second: Again, machine: Machine) -> None:
