@@ -1,6 +1,7 @@
 """What `finish` says: how many records are where, after waiting a while for the sync process."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from flashtrial.tracking.progress import read_cursor, read_dead, read_status
 
 DESTINATION = "native"
 POLL_S = 0.01
+LOOK_EVERY_S = 1.0
 OUTAGE_PATIENCE_S = 3.0
 
 
@@ -52,18 +54,25 @@ class Delivery:
     outage: str | None
 
 
-def wait_for_delivery(outbox: Path, writer_id: str, last_seq: int, timeout_s: float) -> Delivery:
+def wait_for_delivery(
+    outbox: Path, writer_id: str, last_seq: int, timeout_s: float, see_to_sync: Callable[[], None]
+) -> Delivery:
     """How far records 1 to `last_seq` have come, at the latest after `timeout_s` seconds.
 
     Looks once in any case. When the sync process says that nothing goes through, waits `OUTAGE_PATIENCE_S` at most.
+    `see_to_sync` is called about once a second of waiting: a sync process may have been killed.
     """
     path = cursor_path(outbox, writer_id, DESTINATION)
     started = time.monotonic()
+    next_look_s = 0.0
     while (settled := read_cursor(path).seq) < last_seq:
         waited_s = time.monotonic() - started
         if waited_s >= timeout_s or (waited_s >= OUTAGE_PATIENCE_S and _outage(outbox)):
             break
-        time.sleep(min(POLL_S, timeout_s - waited_s))
+        if waited_s >= next_look_s:
+            see_to_sync()
+            next_look_s = waited_s + LOOK_EVERY_S
+        time.sleep(min(POLL_S, timeout_s))
     refused = len(read_dead(dead_path(outbox, writer_id, DESTINATION)))
     pending = max(last_seq - settled, 0)
     return Delivery(max(settled - refused, 0), refused, pending, _outage(outbox) if pending else None)

@@ -13,9 +13,8 @@ import fcntl
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flashtrial.core.errors import FlashtrialError
 from flashtrial.core.files import OWNER_ONLY_FILE, ensure_private_dir
@@ -76,8 +75,7 @@ def is_locked(path: Path, *, shared: bool) -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class _Tail:
+class _Tail(NamedTuple):
     """Where the last whole record ends. One value, so that an interrupt never sees half of a change."""
 
     seq: int
@@ -168,14 +166,15 @@ class Journal:
             raise JournalClosed(f"{self.path} is closed")
         if self._unsettled_bytes:
             self._settle()
-        seq = self._tail.seq + 1
+        last_seq, size_bytes = self._tail
+        seq = last_seq + 1
         data = encode_record(seq, kind, time_ms, body)
         if len(data) > MAX_FRAME_BYTES + FRAME_HEAD.size:
             raise RecordTooLarge(f"a {kind} record of {len(data)} bytes; at most {MAX_FRAME_BYTES} fit")
         # From here until the tail is moved, an exception of a signal handler may come between any two steps.
         self._unsettled_bytes = len(data)
         self._write_whole(data)
-        self._tail = _Tail(seq, self._tail.size_bytes + len(data))
+        self._tail = _Tail(seq, size_bytes + len(data))
         self._unsettled_bytes = 0
         return seq
 
@@ -190,7 +189,7 @@ class Journal:
 
     def _settle(self) -> None:
         """Find out by the file's size what became of the last frame: keep it whole, or cut it off."""
-        seq, size_bytes = self._tail.seq, self._tail.size_bytes
+        seq, size_bytes = self._tail
         try:
             actual_bytes = os.fstat(self._descriptor).st_size
             if actual_bytes == size_bytes + self._unsettled_bytes:

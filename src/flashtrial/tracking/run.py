@@ -170,7 +170,9 @@ class Run:
 
     def _wait(self, status: RunStatus, timeout_s: float) -> FinishReport:
         writer = self._writer
-        delivery = wait_for_delivery(writer.settings.outbox, writer.writer_id, writer.last_seq, timeout_s)
+        delivery = wait_for_delivery(
+            writer.settings.outbox, writer.writer_id, writer.last_seq, timeout_s, writer.see_to_sync
+        )
         return FinishReport(
             run_id=self.id,
             url=self.url,

@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, SupportsFloat, TypeAlias, cast, runtime_checkable
+from typing import Any, NamedTuple, Protocol, SupportsFloat, TypeAlias, runtime_checkable
 
 from flashtrial.protocol.records import JsonValue
 
@@ -43,9 +43,8 @@ class Datum:
     value: JsonValue
 
 
-@dataclass(frozen=True, slots=True)
-class Logged:
-    """One call's values: numbers by name, and the rest."""
+class Logged(NamedTuple):
+    """One call's values: numbers by name, and the rest. A tuple, since one is made at each call."""
 
     numbers: Mapping[str, Number]
     data: tuple[Datum, ...] = ()
@@ -101,22 +100,19 @@ def _collect(
         raise ValueError(f"{prefix[:60]!r}… is nested deeper than {MAX_DEPTH}")
     for key, value in values.items():
         name = f"{prefix}{key}"
-        if type(value) is not float and isinstance(value, Mapping):
-            _collect(value, f"{name}/", depth - 1, numbers, data)
-            continue
         if name in numbers or name in data:
             raise ValueError(f"two values are named {name!r}")
-        parsed = _parse(name, value)
-        if isinstance(parsed, Datum):
+        if type(value) is float:  # what nearly all values are
+            numbers[name] = value
+        elif isinstance(value, Mapping):
+            _collect(value, f"{name}/", depth - 1, numbers, data)
+        elif isinstance(parsed := _parse(name, value), Datum):
             data[name] = parsed
         else:
             numbers[name] = parsed
 
 
 def _parse(name: str, value: Any) -> Number | Datum:
-    kind = type(value)
-    if kind is float:
-        return cast("float", value)  # what nearly all values are
     match value:
         case bool() | int() | float():
             return _number(name, value)
@@ -128,6 +124,7 @@ def _parse(name: str, value: Any) -> Number | Datum:
             return _parse_scalar(name, value)
         case SupportsFloat():
             return float(value)
+    kind = type(value)
     raise TypeError(
         f"{name!r} is a {kind.__module__}.{kind.__qualname__}, which cannot be logged: "
         "log numbers, strings, or lists and dicts of them"

@@ -67,7 +67,7 @@ class RunWriter:
         with self._lock:
             if self._journal is None:
                 self._journal = self._new_journal()
-        self._see_to_sync()
+        self.see_to_sync()
 
     def append(self, kind: str, body: Mapping[str, Any]) -> None:
         """Write one record; on the disk when this returns, or counted in `lost` and said.
@@ -81,7 +81,17 @@ class RunWriter:
         except (OutboxUnwritable, RecordTooLarge) as error:
             self._lose(error)
         if time.monotonic() >= self._next_check:
-            self._see_to_sync()
+            self.see_to_sync()
+
+    def see_to_sync(self) -> None:
+        """Start the sync process where there is none; also one that was killed is missed here."""
+        self._next_check = time.monotonic() + SYNC_CHECK_EVERY_S
+        if not self.settings.sync_process_enabled:
+            return
+        try:
+            ensure_sync_process(self.settings.outbox, self.settings.sync_environment(env.snapshot()))
+        except (OSError, subprocess.SubprocessError) as error:
+            logger.warning("no sync process: %s; records stay on the disk", error, extra={"action": "sync_not_started"})
 
     def close(self) -> None:
         """This process writes nothing more to the run. Calling twice is safe."""
@@ -126,16 +136,6 @@ class RunWriter:
                 error,
                 extra={"action": "record_lost"},
             )
-
-    def _see_to_sync(self) -> None:
-        """Start the sync process where there is none; also one that was killed is missed here."""
-        self._next_check = time.monotonic() + SYNC_CHECK_EVERY_S
-        if not self.settings.sync_process_enabled:
-            return
-        try:
-            ensure_sync_process(self.settings.outbox, self.settings.sync_environment(env.snapshot()))
-        except (OSError, subprocess.SubprocessError) as error:
-            logger.warning("no sync process: %s; records stay on the disk", error, extra={"action": "sync_not_started"})
 
     def _facts(self) -> dict[str, JsonValue]:
         return {"pid": os.getpid(), "host": os.uname().nodename, "worker_id": self.settings.worker_id}

@@ -17,6 +17,7 @@ import pytest
 from flashtrial.protocol.records import Record, decode_batches, decode_record, read_frames
 from flashtrial.testing.tracking_backend import MemoryBackend
 from flashtrial.tracking.journal_reader import JournalReader
+from flashtrial.tracking.outbox import is_locked, lock_path
 from flashtrial.tracking.sync_start import ensure_sync_process
 from testkit import wait_until
 from testkit.tracking_server import TrackingClient, tracking_server
@@ -66,12 +67,12 @@ class Lab:
 
     def wait_until_synced(self) -> None:
         """Until the sync process has sent everything and ended."""
-        wait_until(lambda: not self.sync_processes(), TIMEOUT_S, "the sync process to end")
+        wait_until(lambda: not self._syncs(), TIMEOUT_S, "the sync process to end")
 
     def end_sync(self) -> None:
         for process in self.sync_processes():
             process.kill()
-        wait_until(lambda: not self.sync_processes(), what="killed sync processes to go")
+        wait_until(lambda: not self._syncs(), what="killed sync processes to go")
 
     def records(self) -> list[Record]:
         """All records that are still in the outbox, by writer."""
@@ -83,6 +84,10 @@ class Lab:
             payloads = read_frames(stretch.data) if stretch else ()
             found += [decode_record(header.run_id, header.writer_id, payload) for payload, _ in payloads]
         return found
+
+    def _syncs(self) -> bool:
+        """A dying process has no command line any more, and its lock for a moment still."""
+        return bool(self.sync_processes()) or is_locked(lock_path(self.outbox), shared=False)
 
     def _is_ours(self, process: psutil.Process) -> bool:
         try:
