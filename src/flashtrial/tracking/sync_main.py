@@ -24,7 +24,7 @@ from flashtrial.tracking.address import Address, address_from
 from flashtrial.tracking.backends.native import NativeBackend
 from flashtrial.tracking.feeds import sweep
 from flashtrial.tracking.outbox import lock_path
-from flashtrial.tracking.sync import Sync
+from flashtrial.tracking.sync import Stop, Sync
 
 logger = logging.getLogger(__name__)
 
@@ -76,17 +76,25 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def sync_outbox(outbox: Path, home: Path, environment: Mapping[str, str], stop: TerminationSignal) -> None:
+def sync_outbox(outbox: Path, home: Path, environment: Mapping[str, str], stop: Stop) -> None:
     """Sync until idle or told to stop. Does nothing when another process does it already."""
     backend = NativeBackend(lambda: address_from(home, environment))
     sync = Sync(outbox, backend, SystemClock(), whereabouts=lambda: _whereabouts(home, environment))
     with contextlib.closing(backend):
-        # A writer that came between our last look and the release of the lock took us for alive: so look once more.
-        while _sync_holding_lock(outbox, sync, stop) and not stop.is_set() and not sync.is_idle():
-            pass
+        keep_synced(outbox, sync, stop)
 
 
-def _sync_holding_lock(outbox: Path, sync: Sync, stop: TerminationSignal) -> bool:
+def keep_synced(outbox: Path, sync: Sync, stop: Stop) -> None:
+    """Hold the outbox's lock and sync, until nobody needs it any more.
+
+    A writer that comes between the last look and the release of the lock takes us for alive and starts nobody: so we
+    look once more after it.
+    """
+    while _sync_holding_lock(outbox, sync, stop) and not stop.is_set() and not sync.is_idle():
+        pass
+
+
+def _sync_holding_lock(outbox: Path, sync: Sync, stop: Stop) -> bool:
     """Whether the lock could be had, and so a whole round was done."""
     try:
         with _lock_soon(outbox, stop):
@@ -100,7 +108,7 @@ def _sync_holding_lock(outbox: Path, sync: Sync, stop: TerminationSignal) -> boo
 
 
 @contextlib.contextmanager
-def _lock_soon(outbox: Path, stop: TerminationSignal) -> Iterator[None]:
+def _lock_soon(outbox: Path, stop: Stop) -> Iterator[None]:
     """The outbox's lock, tried for a moment: who merely asks whether it is held also holds it, for an instant.
 
     Raises `Locked`.

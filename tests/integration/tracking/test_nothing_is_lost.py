@@ -122,13 +122,16 @@ def test_a_run_made_without_a_server_arrives_when_one_comes_up(lab: Lab) -> None
 
 
 def test_a_server_that_comes_up_in_this_home_is_found_at_once(lab: Lab) -> None:
-    (lab.home).mkdir(mode=0o700)
-    (lab.home / "instance.json").write_text(f'{{"url": "http://127.0.0.1:{free_port()}"}}')
-    ended = lab.run("import flashtrial\nwith flashtrial.init(settings={'finish_timeout_s': 0}) as r: r.log({'x': 1.0})")
-    assert ended.status == 0, ended
-    wait_until(lambda: (status := read_status(lab.outbox)) and status.outage, what="an outage to be noticed")
+    lab.home.mkdir(mode=0o700)
+    instance = lab.home / "instance.json"
+    with StandIn() as old:
+        old.faults.append((503, {"Retry-After": "3600"}, b"going down"))
+        instance.write_text(f'{{"url": "{old.url}"}}')
+        script = "import flashtrial\nwith flashtrial.init(settings={'finish_timeout_s': 0}) as r: r.log({'x': 1.0})"
+        assert lab.run(script).status == 0
+        wait_until(lambda: (status := read_status(lab.outbox)) and status.outage, what="an outage to be noticed")
     with StandIn() as stand_in:
-        (lab.home / "instance.json").write_text(f'{{"url": "{stand_in.url}"}}')
+        instance.write_text(f'{{"url": "{stand_in.url}"}}')
         lab.wait_until_synced()
         assert len(stand_in.backend.stored) == 3
 

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from flashtrial.core.files import file_lock
 from flashtrial.protocol.records import Batch, JournalHeader, Record
 from flashtrial.testing.clock import FakeClock
 from flashtrial.testing.tracking_backend import MemoryBackend
 from flashtrial.tracking.backends.base import Outage, Rejected
 from flashtrial.tracking.feeds import sweep
-from flashtrial.tracking.outbox import Journal, cursor_path, dead_path
+from flashtrial.tracking.outbox import Journal, cursor_path, dead_path, lock_path
 from flashtrial.tracking.progress import Cursor, read_cursor, read_dead, read_status, write_cursor
-from flashtrial.tracking.sync import Sync
+from flashtrial.tracking.sync import Stop, Sync
+from flashtrial.tracking.sync_main import keep_synced
 
 JournalMaker = Callable[[str], Journal]
 
@@ -253,6 +255,41 @@ def test_running_until_idle_ends_when_the_last_writer_is_gone(outbox: Path, new_
     journal.close()
     Sync(outbox, backend, FakeClock()).run_until_idle(threading.Event())
     assert seqs(backend) == [1, 2, 3]
+
+
+class SyncWithALateWriter(Sync):
+    """A writer comes after the last look and before the lock is let go of."""
+
+    def __init__(self, outbox: Path, backend: MemoryBackend, come: Callable[[], None]) -> None:
+        super().__init__(outbox, backend, FakeClock())
+        self._come: Callable[[], None] | None = come
+
+    def run_until_idle(self, stop: Stop) -> None:
+        super().run_until_idle(stop)
+        come, self._come = self._come, None
+        if come:
+            come()
+
+
+def test_a_writer_that_comes_while_the_sync_process_ends_is_not_left_alone(
+    outbox: Path, new_journal: JournalMaker
+) -> None:
+    def come() -> None:
+        journal = new_journal("wr_late")
+        append(journal, 2)
+        journal.close()
+
+    backend = MemoryBackend()
+    keep_synced(outbox, SyncWithALateWriter(outbox, backend, come), threading.Event())
+    assert seqs(backend, "wr_late") == [1, 2]
+
+
+def test_a_second_sync_process_leaves_the_outbox_to_the_first(outbox: Path, new_journal: JournalMaker) -> None:
+    backend = MemoryBackend()
+    append(new_journal("wr_1"), 2)
+    with file_lock(lock_path(outbox), wait=False):
+        keep_synced(outbox, Sync(outbox, backend, FakeClock()), threading.Event())
+    assert backend.requests == 0
 
 
 def test_a_stop_sends_what_is_there_first(outbox: Path, new_journal: JournalMaker) -> None:
