@@ -130,9 +130,9 @@ def run(
     raise typer.Exit(run_.run(env.home(), script, arguments or [], typer.echo))
 
 
-@app.command()
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def worker() -> None:
-    """Be a RunPod worker: what a worker container starts."""
+    """Be a RunPod worker: what a worker container starts. RunPod's own options (--test_input JSON) are passed on."""
     from flashtrial.worker.entrypoint import main
 
     main()

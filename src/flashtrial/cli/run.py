@@ -48,4 +48,6 @@ def _run_drawn(
     live = Live(progress.LiveRuns(watcher), console=terminal, refresh_per_second=_REFRESHES_PER_S)
     # The watcher ends first, so that what is drawn last is how the runs ended.
     with live, watcher:
-        return script.run_on_terminal(argv, surroundings, lambda text: terminal.print(Text.from_ansi(text)))
+        return script.run_on_terminal(
+            argv, surroundings, lambda text: terminal.print(Text.from_ansi(text), soft_wrap=True)
+        )

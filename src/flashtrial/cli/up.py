@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import flashtrial
 from flashtrial.cli import instance
@@ -79,8 +80,15 @@ def _serve_claimed(home: Path, options: UpOptions, say: Say) -> None:
 
 @contextlib.contextmanager
 def _signals_end_the_block() -> Iterator[None]:
-    """uvicorn raises the signal that ended it once more when it has cleaned up: that one must not kill us."""
-    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+    """SIGTERM and SIGINT are an orderly end: before uvicorn listens to them, and when it raises them again afterwards.
+
+    Without this the repeated signal would kill the process before the blocks around have let go.
+    """
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:

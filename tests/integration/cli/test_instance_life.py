@@ -130,6 +130,24 @@ def test_ctrl_c_ends_a_foreground_instance_well(flashtrial_cli: Flashtrial, port
     assert not (flashtrial_cli.home / "instance.json").exists()
 
 
+def test_ctrl_c_before_it_serves_ends_it_well_too(flashtrial_cli: Flashtrial, port: int) -> None:
+    argv = flashtrial_cli.argv("up", "--port", str(port))
+    with subprocess.Popen(argv, env=flashtrial_cli.environment(), stderr=subprocess.PIPE, text=True) as process:
+        wait_until((flashtrial_cli.home / "key").exists, 40, "the start")  # made just before the parts are started
+        process.send_signal(signal.SIGTERM)
+        complaint = process.communicate(timeout=20)[1]
+        assert process.returncode == 0, complaint
+    assert "Traceback" not in complaint
+
+
+def test_an_open_event_stream_does_not_hold_the_end_up(flashtrial_cli: Flashtrial, port: int) -> None:
+    up(flashtrial_cli, port)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/events", timeout=20) as stream:
+        down = flashtrial_cli("down", "--grace", "20")
+        assert "stopped" in down.stdout, "not killed"
+        stream.read()  # the end of the stream, and no error
+
+
 def test_off_loopback_the_api_needs_the_token_and_up_says_so(flashtrial_cli: Flashtrial, port: int) -> None:
     said = up(flashtrial_cli, port, "--host", "0.0.0.0")
     assert "flashtrial env" in said
@@ -143,7 +161,7 @@ def test_off_loopback_the_api_needs_the_token_and_up_says_so(flashtrial_cli: Fla
 
 
 def test_ping_says_each_part_that_is_down(flashtrial_cli: Flashtrial, port: int) -> None:
-    nothing = flashtrial_cli("ping", "--json")
+    nothing = flashtrial_cli("ping", "--json", FLASHTRIAL_URL=f"http://127.0.0.1:{port}")
     assert nothing.returncode == 1
     assert {part["up"] for part in json.loads(nothing.stdout).values()} == {False}
     up(flashtrial_cli, port)
@@ -158,7 +176,8 @@ def test_ping_says_each_part_that_is_down(flashtrial_cli: Flashtrial, port: int)
 
 def test_ping_as_a_module_is_the_same(flashtrial_cli: Flashtrial, port: int) -> None:
     argv = [sys.executable, "-m", "flashtrial.ping", "--json"]
-    answer = subprocess.run(argv, env=flashtrial_cli.environment(), capture_output=True, text=True, check=False)
+    environment = flashtrial_cli.environment({"FLASHTRIAL_URL": f"http://127.0.0.1:{port}"})
+    answer = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
     assert answer.returncode == 1
     assert json.loads(answer.stdout)["server"]["up"] is False
 
