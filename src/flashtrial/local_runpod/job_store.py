@@ -233,6 +233,13 @@ class JobStore:
         )
         return [job_id for (job_id,) in rows]
 
+    def count_held_by(self, worker_id: str) -> int:
+        """How many jobs are in the hands of `worker_id`."""
+        row = self._connection.execute(
+            "SELECT count(*) FROM jobs WHERE worker_id = ? AND status = 'IN_PROGRESS'", (worker_id,)
+        ).fetchone()
+        return int(row[0])
+
     def not_held(self, worker_id: str, job_ids: Sequence[str]) -> list[str]:
         """Those of `job_ids` that are not (or no longer) in the hands of `worker_id`."""
         held = set(self.held_by(worker_id, since_ms=2**62))

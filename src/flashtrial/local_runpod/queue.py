@@ -6,6 +6,7 @@ here runs in one event loop; the rows are another thread's (see `database`).
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import assert_never
 
@@ -15,7 +16,7 @@ from flashtrial.local_runpod import jobs
 from flashtrial.local_runpod.bell import Bell, Topic, TopicKind
 from flashtrial.local_runpod.database import Database
 from flashtrial.local_runpod.envelope import JobReport, JobRequest
-from flashtrial.local_runpod.job_store import Census, Change, Ended, Queued, Streamed, Taken
+from flashtrial.local_runpod.job_store import Census, Change, Ended, JobStore, Queued, Streamed, Taken
 from flashtrial.local_runpod.jobs import Job, TakenJob, Verdict
 
 KEEP_ASYNC_MS = 30 * 60 * 1000
@@ -25,6 +26,14 @@ SWEEP_EVERY_S = 5.0
 MISSING_AFTER_MS = 5000
 
 
+@dataclass(frozen=True, slots=True)
+class _Post:
+    """Whom an admitted worker serves, and how many jobs it is given at most at a time."""
+
+    endpoint_id: str
+    room: int
+
+
 class JobQueue:
     """All endpoints' queues over one `Database`. Times out what runs too long and forgets what is old."""
 
@@ -32,7 +41,7 @@ class JobQueue:
         self._database = database
         self._bell = bell
         self._clock = clock
-        self._staff: dict[str, str] = {}  # admitted worker → its endpoint
+        self._staff: dict[str, _Post] = {}  # admitted workers
         self._stops: dict[str, list[str]] = {}  # worker → jobs that it is to stop
         self._missing: dict[str, frozenset[str]] = {}  # worker → held jobs that its last ping did not name
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -124,10 +133,10 @@ class JobQueue:
 
     # -- workers ------------------------------------------------------------------------------------------------
 
-    def admit(self, worker_id: str, endpoint_id: str) -> None:
-        """Let the worker take jobs of the endpoint."""
+    def admit(self, worker_id: str, endpoint_id: str, room: int) -> None:
+        """Let the worker take jobs of the endpoint, and have up to `room` in its hands, however many it asks for."""
         if not self._is_closing:
-            self._staff[worker_id] = endpoint_id
+            self._staff[worker_id] = _Post(endpoint_id, room)
 
     def is_admitted(self, worker_id: str) -> bool:
         """Whether the worker is handed jobs."""
@@ -135,9 +144,9 @@ class JobQueue:
 
     def dismiss(self, worker_id: str) -> None:
         """Hand the worker no more jobs, and answer its open polls; what it holds it may still finish."""
-        endpoint_id = self._staff.pop(worker_id, None)
-        if endpoint_id is not None:
-            self._bell.ring(Topic(TopicKind.QUEUE, endpoint_id))
+        post = self._staff.pop(worker_id, None)
+        if post is not None:
+            self._bell.ring(Topic(TopicKind.QUEUE, post.endpoint_id))
             self._bell.ring(Topic(TopicKind.STOP, worker_id))
 
     async def lose(self, worker_id: str, verdict: Verdict) -> int:
@@ -149,12 +158,14 @@ class JobQueue:
 
     async def take(self, worker_id: str, limit: int, wait_s: float) -> Sequence[TakenJob]:
         """Up to `limit` jobs for the worker; none when none came within `wait_s`, or when it was dismissed."""
-        endpoint_id = self._staff.get(worker_id, "")
+        post = self._staff.get(worker_id)
+        if post is None:
+            return ()
         deadline = asyncio.get_running_loop().time() + wait_s
-        with self._bell.listen(Topic(TopicKind.QUEUE, endpoint_id)) as listener:
+        with self._bell.listen(Topic(TopicKind.QUEUE, post.endpoint_id)) as listener:
             while worker_id in self._staff:
                 # The database works in order: a worker that is lost after this line loses these jobs as well.
-                taken = await self._take_now(endpoint_id, worker_id, limit)
+                taken = await self._take_now(post, worker_id, limit)
                 if taken or not await listener.wait_until(deadline):
                     return taken
         return ()
@@ -224,7 +235,8 @@ class JobQueue:
             self._want_stop(interrupted, job_id)
         for topic in (TopicKind.JOB, TopicKind.STREAM):
             self._bell.ring(Topic(topic, job_id))
-        self._bell.ring(Topic(TopicKind.STAFF, endpoint_id))
+        for topic in (TopicKind.QUEUE, TopicKind.STAFF):  # a worker has room again
+            self._bell.ring(Topic(topic, endpoint_id))
 
     def _want_stop(self, worker_id: str, job_id: str) -> None:
         self._stops.setdefault(worker_id, []).append(job_id)
@@ -245,10 +257,15 @@ class JobQueue:
         now_ms = self._clock.time_ms()
         await self._database.jobs(lambda store: store.end_job(job_id, verdict, now_ms, attempt=attempt))
 
-    async def _take_now(self, endpoint_id: str, worker_id: str, limit: int) -> list[TakenJob]:
-        sharers = sum(served == endpoint_id for served in self._staff.values())
+    async def _take_now(self, post: _Post, worker_id: str, limit: int) -> list[TakenJob]:
+        sharers = sum(other.endpoint_id == post.endpoint_id for other in self._staff.values())
         now_ms = self._clock.time_ms()
-        return await self._database.jobs(lambda store: store.take(endpoint_id, worker_id, limit, sharers, now_ms))
+
+        def take(store: JobStore) -> list[TakenJob]:
+            room = min(limit, post.room - store.count_held_by(worker_id))
+            return store.take(post.endpoint_id, worker_id, room, sharers, now_ms) if room > 0 else []
+
+        return await self._database.jobs(take)
 
     async def _until_ended(self, endpoint_id: str, job_id: str, wait_s: float) -> None:
         deadline = asyncio.get_running_loop().time() + wait_s

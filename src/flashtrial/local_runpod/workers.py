@@ -207,12 +207,13 @@ class Workers:
         worker_id = new_id("worker")
         place = self._place
         assignment = Assignment(worker_id, endpoint.id, self._base_url, place.key, self._gate.hand_token_to(worker_id))
+        concurrency = self._concurrency(endpoint)
         environment = worker_environment(
             place.environment,
             self._catalog.environment(endpoint),
             place.home,
             assignment,
-            self._concurrency(endpoint),
+            concurrency,
         )
         log_path = place.log_path(worker_id)
         try:
@@ -225,7 +226,7 @@ class Workers:
             return
         worker = Worker(worker_id, endpoint.id, process, log_path)
         staff.workers[worker_id] = worker
-        self._queue.admit(worker_id, endpoint.id)
+        self._queue.admit(worker_id, endpoint.id, concurrency)
         self._keep(asyncio.create_task(self._watch(worker, staff)))
         log.info(
             "worker %s of %s started, pid %d",

@@ -57,7 +57,6 @@ def test_a_worker_knows_what_it_needs_and_its_templates_variables(make_instance:
     assert output["RUNPOD_AI_API_KEY"] == instance.key
     assert output["FLASHTRIAL_HOME"] == str(instance.home)
     assert output["FLASHTRIAL_URL"] == instance.url
-    assert output["FLASHTRIAL_CONCURRENCY"] == "8"
 
 
 def test_workers_are_replaced_when_their_variables_change(instance: Instance) -> None:
