@@ -1,5 +1,6 @@
 """`flashtrial run`: an instance, the script against it, what it made, and where to look."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,8 @@ def run(home: Path, path: Path, arguments: Sequence[str], echo: Callable[[str], 
     surroundings = environment.for_script(instance.url, key, env.snapshot())
     watcher = progress.RunWatcher(instance.url, key, env.outbox_dir())
     terminal = progress.console()
-    if terminal.is_terminal:
+    # Not rich's own opinion: FORCE_COLOR makes it take a pipe for a terminal.
+    if sys.stdout.isatty() and not terminal.is_dumb_terminal:
         code = _run_drawn(terminal, argv, surroundings, watcher)
     else:
         code = _run_plainly(argv, surroundings, watcher, echo)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,7 +66,7 @@ def _print(shown: "Table") -> None:
     from rich.console import Console
 
     terminal = Console()
-    if not terminal.is_terminal:
+    if not sys.stdout.isatty():
         terminal.width = _WIDTH_WITHOUT_TERMINAL
     terminal.print(shown)
 

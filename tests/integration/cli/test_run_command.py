@@ -71,7 +71,7 @@ flashtrial.log({"loss": 0.5})
 flashtrial.finish()
 print("trained")
 """
-    ended = flashtrial_cli("run", script(tmp_path, source))
+    ended = flashtrial_cli("run", script(tmp_path, source), FORCE_COLOR="1")
     assert ended.returncode == 0, ended.stderr
     assert re.search(r"trained\n(.*\n)*cli/one  finished  1 points  loss=0.5\n", ended.stdout)
     assert "\x1b" not in ended.stdout
