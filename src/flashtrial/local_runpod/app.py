@@ -19,6 +19,7 @@ from flashtrial.local_runpod.data_plane import DataPlane
 from flashtrial.local_runpod.database import Database
 from flashtrial.local_runpod.job_api import JobApi
 from flashtrial.local_runpod.queue import JobQueue
+from flashtrial.local_runpod.worker_process import sweep_leftovers
 from flashtrial.local_runpod.workers import Place, Workers
 
 DATABASE_FILE = "local_runpod.db"
@@ -57,14 +58,14 @@ class LocalRunpod:
         self._base_url = base_url
         self._is_started = False
         self._tidying: asyncio.Task[None] | None = None
-        bell = Bell()
+        bell, self._clock = Bell(), SystemClock()
         self._gate = Gate(key)
         self._database = Database(home / DATABASE_FILE)
-        self._queue = JobQueue(self._database, bell, SystemClock())
+        self._queue = JobQueue(self._database, bell, self._clock)
         self._catalog = Catalog(self._database)
         command = tuple(worker_command or default_worker_command())
-        place = Place(home, key, command, dict(environment), max_workers)
-        self._workers = Workers(place, self._catalog, self._queue, self._gate, bell)
+        self._place = Place(home, key, command, dict(environment), max_workers)
+        self._workers = Workers(self._place, self._catalog, self._queue, self._gate, bell)
         self.router = self._make_router()
 
     async def start(self, base_url: str | None = None) -> None:
@@ -74,6 +75,7 @@ class LocalRunpod:
         """
         self._base_url = (base_url or self._base_url).rstrip("/")
         ensure_private_dir(self._home)
+        await asyncio.to_thread(sweep_leftovers, self._place.scratches, self._place.logs, self._clock.time_ms() / 1000)
         await self._database.start()
         self._is_started = True
         await self._catalog.load()

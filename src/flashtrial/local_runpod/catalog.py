@@ -124,8 +124,8 @@ class Catalog:
 
 def _name(given: Fields) -> str:
     name: Json = given.get("name")
-    if not isinstance(name, str) or not name:
-        raise BadRequest("name must be a string that is not empty")
+    if not isinstance(name, str) or not name.isprintable() or not name:
+        raise BadRequest("name must be a string of printable characters that is not empty")
     return name
 
 

@@ -182,7 +182,8 @@ def _read_as_python_does(body: bytes) -> _DoneBody:
 def _text(raw: bytes) -> str:
     """An error as text, which is what clients take it for; what is no JSON string stays as JSON."""
     value = json.loads(raw) if raw.startswith(b'"') else None
-    return value if isinstance(value, str) else raw.decode(errors="replace")
+    text = value if isinstance(value, str) else raw.decode(errors="replace")
+    return text.encode(errors="replace").decode()  # a lone half of a surrogate pair is no text for the database
 
 
 def _positive(milliseconds: int | None) -> int | None:

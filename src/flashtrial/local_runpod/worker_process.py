@@ -15,6 +15,7 @@ from flashtrial.core.files import OWNER_ONLY_FILE, ensure_private_dir
 
 PARENT_PID = "FLASHTRIAL_PARENT_PID"
 PING_INTERVAL_MS = 2000
+LOGS_KEPT_S = 7 * 24 * 3600
 _LOOPBACK = "127.0.0.1,localhost,::1"
 
 
@@ -27,6 +28,20 @@ class Assignment:
     base_url: str
     key: str
     token: str
+
+
+def client_urls(base_url: str) -> dict[str, str]:
+    """The variables that lead the SDKs' clients here; code on a worker that calls other endpoints means ours.
+
+    Without them it would show our key to the cloud.
+    """
+    return {
+        "RUNPOD_API_BASE_URL": base_url,
+        "RUNPOD_ENDPOINT_BASE_URL": f"{base_url}/v2",
+        "RUNPOD_REST_API_URL": f"{base_url}/v1",
+        "RUNPOD_HAPI_URL": base_url,
+        "RUNPOD_CONSOLE_URL": base_url,
+    }
 
 
 def worker_environment(
@@ -48,6 +63,7 @@ def worker_environment(
         **base,
         **template,
         **_proxies_around_loopback(base),
+        **client_urls(assignment.base_url),
         env.HOME: str(home),
         env.URL: assignment.base_url,
         env.CONCURRENCY: str(2 * concurrency + 1),
@@ -139,6 +155,15 @@ def log_tail(path: Path, limit_bytes: int = 64 * 1024) -> list[str]:
     except FileNotFoundError:
         return []
     return lines[1:] if size > limit_bytes else lines  # the first is torn
+
+
+def sweep_leftovers(scratches: Path, logs: Path, now_s: float) -> None:
+    """Take away the scratch directories of a life that was cut short, and workers' logs that nobody reads any more."""
+    shutil.rmtree(scratches, ignore_errors=True)
+    for log in logs.glob("worker-*.log"):
+        with contextlib.suppress(FileNotFoundError):
+            if now_s - log.stat().st_mtime > LOGS_KEPT_S:
+                log.unlink()
 
 
 def _proxies_around_loopback(base: Mapping[str, str]) -> dict[str, str]:

@@ -75,9 +75,19 @@ class Place:
     environment: Mapping[str, str]
     max_workers: int
 
+    @property
+    def logs(self) -> Path:
+        """The directory of the workers' logs, and of others'."""
+        return self.home / "logs"
+
+    @property
+    def scratches(self) -> Path:
+        """The directory in which each worker has its working directory."""
+        return self.home / "workers"
+
     def log_path(self, worker_id: str) -> Path:
         """The file with all that the worker printed."""
-        return self.home / "logs" / f"worker-{worker_id}.log"
+        return self.logs / f"worker-{worker_id}.log"
 
 
 class Workers:
@@ -217,9 +227,7 @@ class Workers:
         )
         log_path = place.log_path(worker_id)
         try:
-            process = await WorkerProcess.start(
-                place.command, environment, place.home / "workers" / worker_id, log_path
-            )
+            process = await WorkerProcess.start(place.command, environment, place.scratches / worker_id, log_path)
         except OSError as error:
             self._gate.take_token_from(worker_id)
             await self._note_failed_start(endpoint.id, staff, f"{place.command[0]} cannot be run: {error}")
