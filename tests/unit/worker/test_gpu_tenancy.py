@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flashtrial.testing.clock import FakeClock
 from flashtrial.testing.recorded_gpus import RecordedGpus
@@ -97,12 +99,13 @@ def test_where_pids_are_the_host_s_the_gain_of_the_device_stands_for_them() -> N
 
 
 def test_once_a_pid_of_ours_was_listed_one_that_is_not_holds_nothing() -> None:
-    driver = RecordedGpus([moment(0)], [moment(2_000, {11: 2_000})], [moment(2_000, {11: 2_000})])
+    driver = RecordedGpus([moment(0)], [moment(2_000, {11: 2_000})], [moment(6_000, {11: 2_000, 77: 4_000})])
     seats = tenancy(driver)
     sit(seats, FIRST)
     driver.advance()
     call(seats, FIRST, PIDS)
     sit(seats, Wish("second", "on the CPU"))
+    driver.advance()  # a stranger comes
     call(seats, Wish("second", "on the CPU"), PIDS)
     assert held(seats) == {"first": 2_000, "second": 0}
     assert [one.use_bytes for one in seats.tenants()] == [1_500 * MIB, 0]
@@ -166,3 +169,22 @@ def test_the_gain_is_shared_in_proportion_and_never_beyond_a_claim() -> None:
     assert by_gain(10_000, 40, parties) == {"a": 100, "b": 300}
     assert by_gain(30, 40, parties) == {"a": 0, "b": 0}
     assert by_gain(640, 40, [*parties, Party("new", None, 440)]) == {"a": 100, "b": 300, "new": 200}
+
+
+@given(
+    st.integers(0, 10_000),
+    st.integers(0, 10_000),
+    st.lists(st.integers(0, 5_000), max_size=5),
+    st.booleans(),
+    st.data(),
+)
+def test_no_more_is_attributed_than_the_device_gained(
+    used: int, base: int, claims: list[int], has_newcomer: bool, data: st.DataObject
+) -> None:
+    parties = [Party(f"p{place}", claim, base) for place, claim in enumerate(claims)]
+    if has_newcomer:
+        parties.append(Party("new", None, data.draw(st.integers(base, 20_000))))
+    held = by_gain(used, base, parties)
+    assert held.keys() == {party.instance_id for party in parties}
+    assert sum(held.values()) <= max(0, used - base)
+    assert all(0 <= held[f"p{place}"] <= claim for place, claim in enumerate(claims))
