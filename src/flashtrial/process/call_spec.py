@@ -17,6 +17,7 @@ class CallSpec:
     arguments: bytes
     method: str | None = None
     construct: bool = False
+    stream: bool = False
 
     @property
     def local_names(self) -> tuple[str, ...]:
@@ -33,5 +34,6 @@ class CallSpec:
             format=self.format,
             method=self.method,
             construct=self.construct,
+            stream=self.stream,
             arguments=inline_arguments,
         )

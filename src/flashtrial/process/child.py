@@ -10,17 +10,33 @@ import os
 import select
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from flashtrial.process import blobs
 from flashtrial.process.call_spec import CallSpec
 from flashtrial.process.channel import Channel, ChannelClosed
 from flashtrial.process.conversation import Conversation, Phase
-from flashtrial.process.outcome import Cancelled, Outcome, TimedOut
+from flashtrial.process.memory import resident_bytes
+from flashtrial.process.outcome import Cancelled, Ending, Outcome, OverMemory, TimedOut
 from flashtrial.process.output import OutputPipe, log_late_output
-from flashtrial.protocol.child import Message, ProtocolError, Raised, Returned
+from flashtrial.process.sink import Sink
+from flashtrial.protocol.child import Message, ProtocolError, Raised, Returned, Yielded
 
+SOFT_GRACE_S: Final = 0.25
 TERM_GRACE_S: Final = 0.3
+MEMORY_LOOK_S: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """What one call may take: seconds of wall time, resident bytes of its process; None is no limit."""
+
+    timeout_s: float | None = None
+    memory_bytes: int | None = None
+
+
+NO_LIMITS: Final = CallLimits()
 
 
 class ChildProcess(Protocol):
@@ -32,6 +48,10 @@ class ChildProcess(Protocol):
     @property
     def pidfd(self) -> int | None:
         """Readable when the process has ended; None where the platform has none (then the socket's end tells)."""
+        ...
+
+    def signal_leader(self, number: signal.Signals) -> None:
+        """Signal the process alone; nothing happens when it is gone."""
         ...
 
     def signal_group(self, number: signal.Signals) -> None:
@@ -61,26 +81,24 @@ class Child:
         """Whether it is idle and, as far as can be seen without waiting, alive."""
         return self.conversation.phase.takes_calls and not self._is_over()
 
-    async def call(self, spec: CallSpec, sink: Callable[[bytes], None], timeout_s: float | None = None) -> Outcome:
+    async def call(self, spec: CallSpec, sink: Sink, limits: CallLimits = NO_LIMITS) -> Outcome:
         """Run one call; `sink` gets its output as it comes, and all of it before this returns.
 
-        When this task is cancelled the child is killed, and the cancellation goes on once it is buried.
+        A call that reaches a limit, or whose task is cancelled, is ended in three steps (ask, TERM, KILL) within a
+        second; the cancellation goes on once that is done. An instance that answers when asked lives on.
         """
         exchange = _Exchange(self, spec.call_id, sink)
         try:
-            with exchange.listening():
+            with exchange.listening(limits.memory_bytes):
                 self._send(spec, exchange)
-                async with asyncio.timeout(timeout_s):
-                    return await exchange.outcome
-        except TimeoutError:
-            outcome = self.conversation.given_up(TimedOut(timeout_s or 0.0))
-            await self.end()
-            exchange.pipe.drain()
-            return outcome or exchange.outcome.result()
-        except asyncio.CancelledError:
-            self.conversation.given_up(Cancelled())
-            await asyncio.shield(self.end())
-            raise
+                try:
+                    async with asyncio.timeout(limits.timeout_s):
+                        return await asyncio.shield(exchange.outcome)
+                except TimeoutError:
+                    return await exchange.end(TimedOut(limits.timeout_s or 0.0))
+                except asyncio.CancelledError:
+                    await asyncio.shield(exchange.end(Cancelled()))
+                    raise
         finally:
             self._keep_late_output(exchange)
 
@@ -90,13 +108,13 @@ class Child:
             return None
         return self.bury(await self.ended(grace_s))
 
-    async def ended(self, grace_s: float = TERM_GRACE_S) -> int | None:
-        """The exit code, once the process and everything in its session have ended: TERM, grace, KILL."""
-        self.process.signal_group(signal.SIGTERM)
+    async def ended(self, grace_s: float = TERM_GRACE_S, *, patience_s: float = 0.0) -> int | None:
+        """The exit code, once the process and everything in its session have ended: patience, TERM, grace, KILL."""
         waiting = asyncio.ensure_future(self.process.exit_code())
-        done, _pending = await asyncio.wait({waiting}, timeout=grace_s)
-        if not done:
-            self.process.signal_group(signal.SIGKILL)
+        for number, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, grace_s)):
+            if wait_s and (await asyncio.wait({waiting}, timeout=wait_s))[0]:
+                break
+            self.process.signal_group(number)
         return await waiting
 
     def bury(self, exit_code: int | None) -> Outcome | None:
@@ -157,15 +175,17 @@ class Child:
 class _Exchange:
     """One call's listening: the control socket, the output pipe and the process's end, until the outcome is there."""
 
-    def __init__(self, child: Child, call_id: str, sink: Callable[[bytes], None]) -> None:
+    def __init__(self, child: Child, call_id: str, sink: Sink) -> None:
         self.call_id = call_id
-        self.pipe = OutputPipe(sink)
+        self.pipe = OutputPipe(sink.output)
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._child = child
+        self._sink = sink
         self._burial: asyncio.Task[None] | None = None
+        self._memory_look: asyncio.TimerHandle | None = None
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self, memory_limit_bytes: int | None) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         readers: dict[int, Callable[[], None]] = {
             self._child.channel.fileno(): self._on_event,
@@ -175,11 +195,34 @@ class _Exchange:
             readers[self._child.process.pidfd] = self._on_death
         for descriptor, callback in readers.items():
             loop.add_reader(descriptor, callback)
+        if memory_limit_bytes is not None:
+            self._look_at_memory(memory_limit_bytes)
         try:
             yield
         finally:
             for descriptor in readers:
                 loop.remove_reader(descriptor)
+            if self._memory_look is not None:
+                self._memory_look.cancel()
+
+    async def end(self, ending: Ending) -> Outcome:
+        """Ask the code to stop; when it does not, end its process and all that it started."""
+        if self._child.conversation.asked_to_end(ending):
+            self._child.process.signal_leader(signal.SIGUSR1)
+            await asyncio.wait({self.outcome}, timeout=SOFT_GRACE_S)
+        if not self.outcome.done():
+            self._bury_once(patience_s=0.0)
+        return await self.outcome
+
+    def _look_at_memory(self, limit_bytes: int) -> None:
+        used = resident_bytes(self._child.process.pid) or 0
+        if used > limit_bytes:
+            # no asking: what allocates this fast does not wait for an answer
+            if self._child.conversation.asked_to_end(OverMemory(used, limit_bytes)):
+                self._bury_once(patience_s=0.0)
+            return
+        loop = asyncio.get_running_loop()
+        self._memory_look = loop.call_later(MEMORY_LOOK_S, self._look_at_memory, limit_bytes)
 
     def _on_output(self) -> None:
         self.pipe.take_one()
@@ -198,25 +241,33 @@ class _Exchange:
             case Returned():
                 value = blobs.take(message.value, lambda: descriptors.pop(0))
                 self._settle(self._child.conversation.heard(message, value))
+            case Yielded():
+                value = blobs.take(message.value, lambda: descriptors.pop(0))
+                if self._child.conversation.concerns(message.call_id):
+                    self._sink.yielded(value)
             case Raised():
                 self._settle(self._child.conversation.heard(message, b""))
             case _:
                 raise ProtocolError(f"a child answers calls, it does not send {type(message).__name__}")
 
     def _on_death(self) -> None:
+        """The process is over, or about to be: its socket closes first, and its own exit code tells more than ours."""
+        self._bury_once(patience_s=TERM_GRACE_S)
+
+    def _bury_once(self, patience_s: float) -> None:
         if self._burial is None:
             loop = asyncio.get_running_loop()
             loop.remove_reader(self._child.channel.fileno())
             if self._child.process.pidfd is not None:
                 loop.remove_reader(self._child.process.pidfd)
-            self._burial = asyncio.ensure_future(self._bury())
+            self._burial = asyncio.ensure_future(self._bury(patience_s))
 
-    async def _bury(self) -> None:
+    async def _bury(self, patience_s: float) -> None:
         """The last words first, then the outcome.
 
         The process may live on: code that closes every descriptor closes our socket too. It is of no use then.
         """
-        code = await self._child.ended()
+        code = await self._child.ended(patience_s=patience_s)
         self.pipe.drain()
         self._settle(self._child.bury(code))
 

@@ -5,28 +5,34 @@ does the input and output.
 
 ::
 
-    IDLE ── begun ──▶ BUSY ── heard Returned | Raised ──▶ IDLE (or WORN, when the call left something behind)
-      │                 └──── given up ──▶ DOOMED
+    IDLE ── begun ──▶ BUSY ── asked_to_end ──▶ ENDING
+      ▲                └────── heard ◀───────────┘ │
+      ├── an answer; a function child that was asked to end, or left something behind, is WORN instead
       └── died ──▶ GONE ◀── died ── any
 """
 
 from enum import StrEnum
 
-from flashtrial.process.outcome import Cancelled, Died, Outcome, Raised, Returned, TimedOut
+from flashtrial.process.outcome import Died, Ending, Outcome, Raised, Returned
 from flashtrial.protocol import child as wire
 
 
 class Phase(StrEnum):
     IDLE = "idle"
     BUSY = "busy"
+    ENDING = "ending"
     WORN = "worn"
-    DOOMED = "doomed"
     GONE = "gone"
 
     @property
     def takes_calls(self) -> bool:
         """Whether a call may begin now."""
         return self is Phase.IDLE
+
+    @property
+    def in_call(self) -> bool:
+        """Whether a call is under way, wanted or not."""
+        return self in (Phase.BUSY, Phase.ENDING)
 
 
 class NotIdle(RuntimeError):
@@ -41,6 +47,7 @@ class Conversation:
         self.constructed = False
         self._holds_instance = holds_instance
         self._call_id: str | None = None
+        self._ending: Ending | None = None
         self.story: list[str] = []
 
     def begun(self, call_id: str) -> None:
@@ -48,32 +55,40 @@ class Conversation:
         if not self.phase.takes_calls:
             raise NotIdle(f"call {call_id} for a child that is {self.phase}: {' '.join(self.story[-10:])}")
         self._call_id = call_id
+        self._ending = None
         self._move(Phase.BUSY, call_id)
 
+    def concerns(self, call_id: str) -> bool:
+        """Whether `call_id` is the call that is under way."""
+        return self.phase.in_call and call_id == self._call_id
+
     def heard(self, event: wire.Returned | wire.Raised, value: bytes) -> Outcome | None:
-        """The child answered; the call's outcome, or None when this is not about the call that is under way."""
-        if self.phase is not Phase.BUSY or event.call_id != self._call_id:
+        """The child answered; the call's outcome, or None when this is not about the call that is under way.
+
+        A value that came although the call was asked to end is the outcome all the same.
+        """
+        if not self.concerns(event.call_id):
             return None
-        worn = not event.clean and not self._holds_instance
-        self._move(Phase.WORN if worn else Phase.IDLE, event.call_id)
+        spent = not event.clean or self._ending is not None
+        self._move(Phase.WORN if spent and not self._holds_instance else Phase.IDLE, event.call_id)
         if isinstance(event, wire.Returned):
             self.constructed = self._holds_instance
             return Returned(value)
         self.constructed = event.constructed
-        return Raised(event.blame, event.message)
+        return self._ending or Raised(event.blame, event.message)
 
-    def given_up(self, outcome: TimedOut | Cancelled) -> Outcome | None:
-        """The caller wants no answer any more; the child must be ended. None when it had one already."""
-        if self.phase is not Phase.BUSY:
-            return None
-        self._move(Phase.DOOMED, outcome.__class__.__name__)
-        return outcome
+    def asked_to_end(self, ending: Ending) -> bool:
+        """The caller wants no answer any more; whether there is a call to end. The first reason stays."""
+        if self.phase is Phase.BUSY:
+            self._ending = ending
+            self._move(Phase.ENDING, type(ending).__name__)
+        return self.phase.in_call
 
     def died(self, exit_code: int | None) -> Outcome | None:
         """The child is gone; the outcome of the call that was under way, if one was."""
-        was_busy = self.phase is Phase.BUSY
+        was_in_call = self.phase.in_call
         self._move(Phase.GONE, str(exit_code))
-        return Died(exit_code) if was_busy else None
+        return (self._ending or Died(exit_code)) if was_in_call else None
 
     def _move(self, to: Phase, why: str) -> None:
         self.story.append(f"{self.phase}→{to}({why})")

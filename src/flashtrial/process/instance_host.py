@@ -10,24 +10,34 @@ Runs with anybody's packages in front of `sys.path`: standard library, cloudpick
 """
 
 import asyncio
+import contextlib
 import ctypes
+import dataclasses
+import functools
 import os
 import signal
 import site
 import socket
 import sys
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from flashtrial.core import env
 from flashtrial.process import blobs, user_code
 from flashtrial.process.capture import OutputCapture
 from flashtrial.process.channel import Channel, ChannelClosed
+from flashtrial.process.process_state import ProcessState
 from flashtrial.process.serialization_utils import Arguments, BadArguments, BadResult, SerializationUtils
-from flashtrial.protocol.child import Blame, Invoke, ProtocolError, Raised, Returned, Setup
+from flashtrial.protocol.child import Blame, Invoke, ProtocolError, Raised, Returned, Setup, Yielded
 
 _PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_OOM_SCORE: Final = "500"
+
+
+class CallCancelled(BaseException):
+    """Raised in user code when its caller wants no answer any more. Clean up and let it pass."""
 
 
 class NoSuchMethod(LookupError):
@@ -44,10 +54,13 @@ class InstanceHost:
         self._constructed = False
         self._runner = asyncio.Runner()
         self._modules = user_code.LocalModules({})
+        self._state: ProcessState | None = None
+        self._may_be_cancelled = False
 
     def serve(self) -> None:
         """Take calls until the parent is gone."""
         self._capture.install()
+        signal.signal(signal.SIGUSR1, self._on_cancel)
         while True:
             try:
                 message, descriptors = self._channel.receive()
@@ -58,6 +71,7 @@ class InstanceHost:
                     self._take(message, descriptors)
                 case Setup():
                     put_in_front(message.paths)
+                    env.set_all(message.variables)
                 case _:
                     raise ProtocolError(f"a child takes calls, not {type(message).__name__}")
 
@@ -67,33 +81,49 @@ class InstanceHost:
         with self._capture.to(pipe):
             try:
                 arguments = blobs.take(call.arguments, lambda: descriptors.pop(0))
+                self._may_be_cancelled = True
                 payload = self._run(call, arguments)
+                self._may_be_cancelled = False
             except BaseException as error:  # noqa: BLE001 - the edge of user code: whatever it raises is its answer
+                self._may_be_cancelled = False
                 event: Returned | Raised = self._raised(call, error)
             else:
                 event = Returned(call.call_id, payload, self._is_clean())
-        self._answer(event)
+        self._send(event)
 
-    def _answer(self, event: Returned | Raised) -> None:
-        value = event.value if isinstance(event, Returned) else None
+    def _on_cancel(self, _number: int, _frame: object) -> None:
+        if self._may_be_cancelled:
+            self._may_be_cancelled = False
+            raise CallCancelled("the caller wants no answer any more")
+
+    def _send(self, event: Returned | Yielded | Raised) -> None:
+        value = None if isinstance(event, Raised) else event.value
         file = blobs.to_file(value) if value is not None else None
-        if file is None:
+        if file is None or isinstance(event, Raised):
             self._channel.send(event)
             return
         try:
-            self._channel.send(Returned(event.call_id, None, event.clean), [file])
+            self._channel.send(dataclasses.replace(event, value=None), [file])
         finally:
             os.close(file)
+
+    def _on_yield(self, call: Invoke) -> Callable[[Any], None] | None:
+        def send(value: Any) -> None:
+            self._send(Yielded(call.call_id, SerializationUtils.dump_result(value, call.format)))
+
+        return send if call.stream else None
 
     def _run(self, call: Invoke, packed: bytes) -> bytes:
         if call.method is not None:
             return SerializationUtils.dump_result(self._call_method(call, packed), call.format)
+        self._state = self._state or ProcessState()
         self._modules = user_code.LocalModules(call.modules)
         self._modules.install()
         try:
             function = user_code.load(call.source, call.target)
             arguments = SerializationUtils.load_arguments(packed, call.format)
-            value = user_code.run(function, arguments.args, arguments.kwargs, self._runner)
+            bound = functools.partial(function, *arguments.args, **arguments.kwargs)
+            value = user_code.run(bound, self._runner, self._on_yield(call))
             return SerializationUtils.dump_result(value, call.format)
         finally:
             self._end_function()
@@ -114,7 +144,8 @@ class InstanceHost:
         method = getattr(self._instance, call.method or "__call__", None)
         if not callable(method):
             raise NoSuchMethod(f"{call.target} has no method {call.method!r}; it has {_methods(self._instance)}")
-        return user_code.run(method, arguments.args, arguments.kwargs, self._runner)
+        bound = functools.partial(method, *arguments.args, **arguments.kwargs)
+        return user_code.run(bound, self._runner, self._on_yield(call))
 
     def _construct(self, arguments: Arguments) -> None:
         self._instance = self._class(*arguments.constructor_args, **(arguments.constructor_kwargs or {}))
@@ -131,8 +162,8 @@ class InstanceHost:
         return Raised(call.call_id, blame, message, self._is_clean(), self._constructed)
 
     def _is_clean(self) -> bool:
-        """Whether the call left no thread behind that could write into the next one's output."""
-        return threading.active_count() == 1
+        """Whether the next call finds the process as this one found it; asked of function children only."""
+        return self._state.restore() if self._state is not None and not self._constructed else True
 
 
 def _methods(instance: object) -> str:
@@ -155,9 +186,23 @@ def die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose parents died, so that a daemon cannot get out of sight; Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _be_first_in_line() -> None:
+    """Let the kernel take this process before the worker when memory runs out; best effort."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
+
+
 def be_a_child(endpoint: socket.socket) -> NoReturn:
     """Serve calls on `endpoint` and end this process."""
     die_with_parent()
+    adopt_orphans()
+    _be_first_in_line()
     code = 1
     try:
         InstanceHost(Channel(endpoint)).serve()

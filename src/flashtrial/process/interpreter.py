@@ -31,6 +31,9 @@ class SpawnedProcess:
         self.pid = popen.pid
         self.pidfd: int | None = os.pidfd_open(popen.pid) if hasattr(os, "pidfd_open") else None
 
+    def signal_leader(self, number: signal.Signals) -> None:
+        self._popen.send_signal(number)  # does nothing once it was waited for
+
     def signal_group(self, number: signal.Signals) -> None:
         if self._popen.returncode is None:
             with contextlib.suppress(ProcessLookupError):

@@ -42,20 +42,30 @@ class Launcher:
         self._templates: dict[str, Template] = {}
 
     async def launch(
-        self, environment: Environment, source: str, local_names: Sequence[str], *, holds_instance: bool
+        self,
+        environment: Environment,
+        source: str,
+        local_names: Sequence[str],
+        *,
+        holds_instance: bool,
+        variables: Mapping[str, str] | None = None,
     ) -> Child:
-        """A child that is ready for `source`. A template that fails is replaced by a spawned child, and said so."""
+        """A child that is ready for `source`, with `variables` over the environment that all children get.
+
+        A template that fails is replaced by a spawned child, and said so.
+        """
+        own = variables or {}
         if self._method is StartMethod.FORK:
             template = self._template(environment)
             try:
                 await asyncio.to_thread(template.preload, source, local_names)
                 if not template.unsafe_reason:
-                    process, endpoint = await asyncio.to_thread(template.fork)
+                    process, endpoint = await asyncio.to_thread(template.fork, own)
                     return Child(process, Channel(endpoint), holds_instance=holds_instance)
             except TemplateLost as lost:
                 template.stop()
                 logger.warning("%s; spawning instead", lost, extra={"action": "template_lost"})
-        spawned, endpoint = spawn(environment, self._variables)
+        spawned, endpoint = spawn(environment, self._variables, own)
         return Child(spawned, Channel(endpoint), holds_instance=holds_instance)
 
     def _template(self, environment: Environment) -> Template:
@@ -73,10 +83,12 @@ class Launcher:
         self._templates.clear()
 
 
-def spawn(environment: Environment, variables: Mapping[str, str]) -> tuple[SpawnedProcess, socket.socket]:
-    """A child from a fresh interpreter, and our end of its control socket."""
+def spawn(
+    environment: Environment, variables: Mapping[str, str], own: Mapping[str, str]
+) -> tuple[SpawnedProcess, socket.socket]:
+    """A child from a fresh interpreter, with `own` over `variables`, and our end of its control socket."""
     ours, theirs = socket_pair()
     with theirs:
         popen = start_python(_HOST, theirs, variables)
-    Channel(ours).send(Setup(environment.path_strings))
+    Channel(ours).send(Setup(environment.path_strings, dict(own)))
     return SpawnedProcess(popen), ours

@@ -19,6 +19,7 @@ _OWN_SIGNALS: Final = frozenset(
         signal.SIGSYS,
     }
 )
+_MIB: Final = 1024 * 1024
 _BLAMES: Final = {
     Blame.REQUEST: FailureKind.REQUEST,
     Blame.USER_CODE: FailureKind.USER_CODE,
@@ -60,7 +61,16 @@ class Cancelled:
     """The caller gave the call up; its child was killed."""
 
 
-Outcome = Returned | Raised | Died | TimedOut | Cancelled
+@dataclass(frozen=True, slots=True)
+class OverMemory:
+    """The call's process used more memory than it was given; it was killed."""
+
+    used_bytes: int
+    limit_bytes: int
+
+
+Outcome = Returned | Raised | Died | TimedOut | Cancelled | OverMemory
+Ending = TimedOut | Cancelled | OverMemory
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +81,7 @@ class Failure:
     message: str
 
 
-def failure_of(outcome: Raised | Died | TimedOut | Cancelled) -> Failure:
+def failure_of(outcome: Raised | Died | Ending) -> Failure:
     """What the caller is told about a call that did not return."""
     match outcome:
         case Raised(blame=blame, message=message):
@@ -82,6 +92,12 @@ def failure_of(outcome: Raised | Died | TimedOut | Cancelled) -> Failure:
             return Failure(FailureKind.TIMEOUT, f"The call was ended after {after_s:g} s, its time limit.")
         case Cancelled():
             return Failure(FailureKind.CANCELLED, "The call was cancelled.")
+        case OverMemory(used_bytes=used, limit_bytes=limit):
+            return Failure(
+                FailureKind.USER_CODE,
+                f"The process that ran your call used {used / _MIB:,.0f} MiB of memory, more than its limit of "
+                f"{limit / _MIB:,.0f} MiB, and was ended. Use less, or raise FLASHTRIAL_CALL_MEMORY_BYTES.",
+            )
         case _:
             assert_never(outcome)
 

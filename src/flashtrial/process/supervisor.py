@@ -7,14 +7,15 @@ own. The supervisor belongs to one thread and holds nothing of an event loop bet
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Final
 
 from flashtrial.process.call_spec import CallSpec
-from flashtrial.process.child import Child
+from flashtrial.process.child import NO_LIMITS, CallLimits, Child
 from flashtrial.process.environment import Environment
 from flashtrial.process.launch import Launcher
 from flashtrial.process.outcome import Outcome
+from flashtrial.process.sink import Sink
 
 IDLE_CHILDREN_KEPT: Final = 8
 
@@ -31,18 +32,27 @@ class Supervisor:
         self._living: set[Child] = set()
 
     async def run_function(
-        self, environment: Environment, spec: CallSpec, sink: Callable[[bytes], None], timeout_s: float | None = None
+        self, environment: Environment, spec: CallSpec, sink: Sink, limits: CallLimits = NO_LIMITS
     ) -> Outcome:
         """Run a function in a warm child of its environment, or in a new one when all are busy."""
         child = await self._warm(environment) or await self.new_child(environment, spec, holds_instance=False)
         try:
-            return await child.call(spec, sink, timeout_s)
+            return await child.call(spec, sink, limits)
         finally:
             await self._give_back(environment, child)
 
-    async def new_child(self, environment: Environment, spec: CallSpec, *, holds_instance: bool) -> Child:
+    async def new_child(
+        self,
+        environment: Environment,
+        spec: CallSpec,
+        *,
+        holds_instance: bool,
+        variables: Mapping[str, str] | None = None,
+    ) -> Child:
         """A fresh child that is ready for `spec`; the caller ends it by `end`, or `close` does."""
-        child = await self._launcher.launch(environment, spec.source, spec.local_names, holds_instance=holds_instance)
+        child = await self._launcher.launch(
+            environment, spec.source, spec.local_names, holds_instance=holds_instance, variables=variables
+        )
         self._living.add(child)
         return child
 

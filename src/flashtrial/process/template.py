@@ -50,6 +50,11 @@ class ForkedProcess:
         self._exit: asyncio.Task[int | None] | None = None
         self._ended = False
 
+    def signal_leader(self, number: signal.Signals) -> None:
+        if self.pidfd is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, number)
+
     def signal_group(self, number: signal.Signals) -> None:
         if self._ended or self.pidfd is None:
             return
@@ -102,7 +107,7 @@ class Template:
         ours.settimeout(TEMPLATE_DEADLINE_S)
         self._channel = Channel(ours)
         self._seen.clear()
-        self._send(Setup(self._environment.path_strings))
+        self._send(Setup(self._environment.path_strings, {}))
 
     def preload(self, source: str, local_names: Sequence[str]) -> None:
         """Have the template import what `source` imports; quick when it was asked before. Sets `unsafe_reason`."""
@@ -118,14 +123,18 @@ class Template:
         if answer.modules:
             logger.info("imported ahead for environment %s: %s", self._environment.key, ", ".join(answer.modules))
 
-    def fork(self) -> tuple[ForkedProcess, socket.socket]:
-        """A new child and our end of its control socket."""
+    def fork(self, variables: Mapping[str, str]) -> tuple[ForkedProcess, socket.socket]:
+        """A new child with `variables` in its environment, and our end of its control socket."""
         ours, theirs = socket_pair()
-        with self._lock, theirs:
-            self._send(Fork(), [theirs.fileno()])
-            answer, descriptors = self._receive(TEMPLATE_DEADLINE_S)
-        if not isinstance(answer, Forked):
-            raise ProtocolError(f"expected Forked, got {type(answer).__name__}")
+        try:
+            with self._lock, theirs:
+                self._send(Fork(dict(variables)), [theirs.fileno()])
+                answer, descriptors = self._receive(TEMPLATE_DEADLINE_S)
+            if not isinstance(answer, Forked):
+                raise ProtocolError(f"expected Forked, got {type(answer).__name__}")
+        except BaseException:
+            ours.close()
+            raise
         return ForkedProcess(self, answer.pid, descriptors[0]), ours
 
     def status_of(self, pid: int) -> int | None:

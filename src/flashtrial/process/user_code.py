@@ -15,7 +15,7 @@ import sys
 import tempfile
 import traceback
 import types
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -48,15 +48,18 @@ def load(source: str, name: str) -> Any:
     return found
 
 
-def run(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], runner: asyncio.Runner) -> Any:
-    """The function's value; coroutines are awaited on `runner`, generators of both kinds collected to a list."""
-    value = function(*args, **kwargs)
+def run(call: Callable[[], Any], runner: asyncio.Runner, on_yield: Callable[[Any], None] | None = None) -> Any:
+    """The call's value; coroutines are awaited on `runner`, generators of both kinds collected to a list.
+
+    `on_yield` gets each value of a generator as it comes.
+    """
+    value = call()
     if inspect.isawaitable(value):
         return runner.run(_awaited(value))
-    if isinstance(value, AsyncIterator) and inspect.isasyncgen(value):
-        return runner.run(_collected(value))
-    if isinstance(value, Iterator) and inspect.isgenerator(value):
-        return list(value)
+    if inspect.isasyncgen(value):
+        return runner.run(_collected(value, on_yield))
+    if inspect.isgenerator(value):
+        return [_told(item, on_yield) for item in value]
     return value
 
 
@@ -64,8 +67,14 @@ async def _awaited(value: Any) -> Any:
     return await value
 
 
-async def _collected(values: AsyncIterator[Any]) -> list[Any]:
-    return [value async for value in values]
+async def _collected(values: AsyncIterator[Any], on_yield: Callable[[Any], None] | None) -> list[Any]:
+    return [_told(value, on_yield) async for value in values]
+
+
+def _told(value: Any, on_yield: Callable[[Any], None] | None) -> Any:
+    if on_yield is not None:
+        on_yield(value)
+    return value
 
 
 def described(error: BaseException) -> str:

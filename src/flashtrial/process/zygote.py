@@ -21,12 +21,14 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import util
+from pathlib import Path
 from typing import Final, NoReturn
 
+from flashtrial.core import env
 from flashtrial.process.channel import Channel, ChannelClosed
-from flashtrial.process.instance_host import be_a_child, die_with_parent, put_in_front
+from flashtrial.process.instance_host import adopt_orphans, be_a_child, die_with_parent, put_in_front
 from flashtrial.process.user_code import imported_names
 from flashtrial.protocol.child import AskStatus, Fork, Forked, Message, Preload, Preloaded, ProtocolError, Setup, Status
 
@@ -67,31 +69,33 @@ class Zygote:
 
     def _answer(self, message: Message, descriptors: list[int]) -> None:
         match message:
-            case Setup(paths=paths):
+            case Setup(paths=paths, variables=variables):
                 put_in_front(paths)
+                env.set_all(variables)
             case Preload(source=source, local_names=local_names):
                 self._channel.send(_preload(source, local_names))
-            case Fork():
-                self._fork(descriptors[0])
+            case Fork(variables=variables):
+                self._fork(descriptors[0], variables)
             case AskStatus(pid=pid):
                 self._reap_now(pid)
                 self._channel.send(Status(pid, self._statuses.pop(pid, None)))
             case _:
                 raise ProtocolError(f"a zygote does not take {type(message).__name__}")
 
-    def _fork(self, endpoint: int) -> None:
+    def _fork(self, endpoint: int, variables: Mapping[str, str]) -> None:
         gc.collect()
         gc.freeze()  # a collection in the child would touch, and so copy, every page of what was imported
         pid = os.fork()
         if pid == 0:
-            self._become_child(endpoint)
+            self._become_child(endpoint, variables)
         os.close(endpoint)
         pidfd = os.pidfd_open(pid)
         self._pidfds[pidfd] = pid
         self._poll.register(pidfd, select.POLLIN)
         self._channel.send(Forked(pid), [pidfd])
 
-    def _become_child(self, endpoint: int) -> NoReturn:
+    def _become_child(self, endpoint: int, variables: Mapping[str, str]) -> NoReturn:
+        env.set_all(variables)
         self._channel.close()
         for pidfd in self._pidfds:
             os.close(pidfd)
@@ -114,6 +118,23 @@ class Zygote:
         self._statuses[pid] = os.waitstatus_to_exitcode(status)
         while len(self._statuses) > _STATUSES_KEPT:
             self._statuses.pop(next(iter(self._statuses)))
+        self._end_orphans()
+
+    def _end_orphans(self) -> None:
+        """End what dead children left: a child adopts its own orphans, so one that is ours lost its child."""
+        while orphans := _children_of_this_process() - set(self._pidfds.values()):
+            for pid in orphans:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+
+
+def _children_of_this_process() -> set[int]:
+    """Source: /proc/PID/task/TID/children, proc(5); empty where the kernel does not have it."""
+    try:
+        listed = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text(encoding="ascii")
+    except OSError:
+        return set()
+    return {int(pid) for pid in listed.split()}
 
 
 def _preload(source: str, local_names: Sequence[str]) -> Preloaded:
@@ -195,4 +216,6 @@ def _renew_randomness() -> None:
 def main() -> None:
     """Entry of the template process: the number of its control socket is the last argument."""
     die_with_parent()
+    adopt_orphans()
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a call may be cancelled before its child listens
     Zygote(Channel(socket.socket(fileno=int(sys.argv[-1])))).serve()

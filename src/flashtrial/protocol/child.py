@@ -32,9 +32,10 @@ class Blame(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """The first command of a spawned child or a template: directories that go in front of `sys.path`."""
+    """The first command of a spawned child or a template: what goes before `sys.path`, and environment variables."""
 
     paths: tuple[str, ...]
+    variables: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,12 @@ class Preload:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """Ask a template for a child; the child's end of a new control socket is passed with it."""
+    """Ask a template for a child; the child's end of a new control socket is passed with it.
+
+    `variables` are set in the child before anything else runs in it, CUDA included.
+    """
+
+    variables: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,8 @@ class Invoke:
     """Run one call; the write end of its output pipe is passed first, then the argument blob's descriptor, if any.
 
     `arguments` is what `encode_arguments` made of the call's and the constructor's arguments, still encoded: the parent
-    never unpickles. `method` None means that `target` is a function. `construct` says that the instance is to be made.
+    never unpickles. `method` None means that `target` is a function. `construct` says that the instance is to be made,
+    `stream` that each value of a generator is wanted as it comes, besides the list of all at the end.
     """
 
     call_id: str
@@ -72,6 +79,7 @@ class Invoke:
     format: str
     method: str | None
     construct: bool
+    stream: bool
     arguments: bytes | None
 
 
@@ -88,6 +96,14 @@ class Returned:
     call_id: str
     value: bytes | None
     clean: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Yielded:
+    """One value of a generator, encoded like a result, inline or in the passed descriptor; in order."""
+
+    call_id: str
+    value: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +141,7 @@ class Status:
     exit_code: int | None
 
 
-Event = Returned | Raised | Preloaded | Forked | Status
+Event = Returned | Yielded | Raised | Preloaded | Forked | Status
 Message = Command | Event
 
 _TYPES: Final[tuple[type[Any], ...]] = (
@@ -135,6 +151,7 @@ _TYPES: Final[tuple[type[Any], ...]] = (
     AskStatus,
     Invoke,
     Returned,
+    Yielded,
     Raised,
     Preloaded,
     Forked,
@@ -168,8 +185,8 @@ def _preloaded(modules: list[str], safe: bool, reason: str) -> Preloaded:
     return Preloaded(tuple(modules), safe, reason)
 
 
-def _setup(paths: list[str]) -> Setup:
-    return Setup(tuple(paths))
+def _setup(paths: list[str], variables: dict[str, str]) -> Setup:
+    return Setup(tuple(paths), variables)
 
 
 def _preload(source: str, local_names: list[str]) -> Preload:

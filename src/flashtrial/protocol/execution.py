@@ -2,7 +2,9 @@
 
 The shapes are those of ``runpod_flash.protos.remote_execution`` (runpod-flash 1.21), to which a test holds them equal;
 importing that module costs half a second, ours a tenth. ``runpod`` 2.0's requests (module source, plain JSON arguments)
-are a subset. Fields that the SDK does not know (`tracking`, `error_kind`) are dropped by it and read by us.
+are a subset. Fields that the SDK does not know are dropped by it and read by us: `tracking`, `stream` (a generator's
+values are wanted as they come), `expected_result_bytes`, `error_kind`, and `result_ref` (where a result lies that is too
+large for an answer: path, bytes, sha256, format).
 """
 
 from enum import StrEnum
@@ -73,6 +75,8 @@ class FunctionRequest(BaseModel):
     accelerate_downloads: bool = True
     serialization_format: SerializationFormat = SerializationFormat.CLOUDPICKLE
     tracking: Tracking | None = None
+    stream: bool = False
+    expected_result_bytes: int | None = None
 
     @model_validator(mode="after")
     def _names_what_it_wants_run(self) -> "FunctionRequest":
@@ -109,6 +113,7 @@ class FunctionResponse(BaseModel):
     instance_id: str | None = None
     instance_info: InstanceInfo | None = None
     tracking: dict[str, Any] | None = None
+    result_ref: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _fails_with_a_reason(self) -> "FunctionResponse":

@@ -1,7 +1,6 @@
 """What the two executors have in common: a request made into a call spec, and what comes of a call."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +11,7 @@ from flashtrial.core.ids import new_id
 from flashtrial.process.call_spec import CallSpec
 from flashtrial.process.environment import Environment
 from flashtrial.process.outcome import Failure, Outcome
+from flashtrial.process.sink import Sink
 from flashtrial.protocol.execution import ExecutionType, FunctionRequest, InstanceInfo, SerializationFormat
 
 
@@ -31,9 +31,7 @@ class Execution:
 class BaseExecutor(Protocol):
     """Runs requests of one kind."""
 
-    async def execute(
-        self, request: FunctionRequest, environment: Environment, sink: Callable[[bytes], None]
-    ) -> Execution:
+    async def execute(self, request: FunctionRequest, environment: Environment, sink: Sink) -> Execution:
         """Run `request` with the packages of `environment`; `sink` gets the output while it runs.
 
         Raises `RequestRefused`.

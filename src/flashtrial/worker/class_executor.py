@@ -6,7 +6,6 @@ starts over is worse than an error.
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -17,7 +16,8 @@ from flashtrial.process.call_spec import CallSpec
 from flashtrial.process.child import Child
 from flashtrial.process.environment import Environment
 from flashtrial.process.memory import resident_bytes
-from flashtrial.process.outcome import Died, Failure, Outcome, Raised, Returned, TimedOut, failure_of
+from flashtrial.process.outcome import Died, Failure, Outcome, OverMemory, Raised, Returned, TimedOut, failure_of
+from flashtrial.process.sink import Sink
 from flashtrial.process.supervisor import Supervisor
 from flashtrial.protocol.execution import FailureKind, FunctionRequest, InstanceInfo
 from flashtrial.worker.base_executor import Execution, call_spec
@@ -37,6 +37,11 @@ class _Instance:
     created_at: datetime
     last_used: datetime
     method_calls: int = 0
+
+    @property
+    def lives_on(self) -> bool:
+        """Whether the object exists and can be called again."""
+        return self.child.takes_calls and self.child.conversation.constructed
 
     def info(self) -> InstanceInfo:
         return InstanceInfo(
@@ -60,9 +65,7 @@ class ClassExecutor:
         self._lost: dict[str, str] = {}
         self._turns: dict[str, asyncio.Lock] = {}
 
-    async def execute(
-        self, request: FunctionRequest, environment: Environment, sink: Callable[[bytes], None]
-    ) -> Execution:
+    async def execute(self, request: FunctionRequest, environment: Environment, sink: Sink) -> Execution:
         """Call the method, on the instance of that id, which is made where the rules allow. Raises `RequestRefused`."""
         instance_id = request.instance_id or new_id(request.class_name or "instance")
         async with self._turn(instance_id):
@@ -91,7 +94,7 @@ class ClassExecutor:
             await self._supervisor.end(instance.child)
 
     async def _create(
-        self, instance_id: str, request: FunctionRequest, environment: Environment, sink: Callable[[bytes], None]
+        self, instance_id: str, request: FunctionRequest, environment: Environment, sink: Sink
     ) -> Execution:
         now = utc_from_ms(self._clock.time_ms())
         try:
@@ -103,9 +106,7 @@ class ClassExecutor:
         instance = self._instances[instance_id] = _Instance(child, spec.target, now, now)
         return await self._call(instance_id, instance, spec, sink)
 
-    async def _call(
-        self, instance_id: str, instance: _Instance, spec: CallSpec, sink: Callable[[bytes], None]
-    ) -> Execution:
+    async def _call(self, instance_id: str, instance: _Instance, spec: CallSpec, sink: Sink) -> Execution:
         if not instance.child.takes_calls:
             await self._bury(instance_id, instance, await instance.child.ended())
             return Execution(self._told_as_lost(instance_id, self._worker_id), instance_id)
@@ -113,7 +114,8 @@ class ClassExecutor:
         try:
             outcome = await instance.child.call(spec, sink)
         except asyncio.CancelledError:
-            await self._let_go(instance_id, instance, "a call on it was cancelled")
+            if not instance.lives_on:
+                await self._let_go(instance_id, instance, "a call on it was cancelled, and did not stop when asked")
             raise
         instance.last_used = utc_from_ms(self._clock.time_ms())
         info = instance.info()
@@ -124,7 +126,9 @@ class ClassExecutor:
         match outcome:
             case Raised() if not instance.child.conversation.constructed:
                 await self._let_go(instance_id, instance, reason=None)
-            case Died() | TimedOut() as end:
+            case TimedOut() if instance.lives_on:
+                pass  # it stopped when asked, and lives on
+            case Died() | TimedOut() | OverMemory() as end:
                 await self._let_go(instance_id, instance, failure_of(end).message)
 
     async def _bury(self, instance_id: str, instance: _Instance, exit_code: int | None) -> None:

@@ -80,7 +80,7 @@ ENDINGS: list[tuple[str, str, str, str]] = [
     ),
     ("a result that is no JSON", "def f():\n    return {1, 2}\n", "result", "set that is not JSON"),
     ("a closed standard output", "import os\ndef f():\n    os.close(1)\n    raise ValueError('v')\n", "user_code", "v"),
-    ("every descriptor closed", "import os\ndef f():\n    os.closerange(0, 4096)\n", "worker_lost", ""),
+    ("every descriptor closed", "import os\ndef f():\n    os.closerange(0, 4096)\n", "user_code", "exited with code 1"),
     (
         "replaced streams and modules",
         "import sys, json\ndef f():\n    sys.stdout = sys.stderr = json.dumps = None\n    raise ValueError('v')\n",

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from flashtrial.process.conversation import Conversation, NotIdle, Phase
-from flashtrial.process.outcome import Cancelled, Died, Outcome, Raised, Returned, TimedOut
+from flashtrial.process.outcome import Cancelled, Died, Ending, Outcome, OverMemory, Raised, Returned, TimedOut
 from flashtrial.protocol import child as wire
 from flashtrial.protocol.child import Blame
 
@@ -51,6 +51,30 @@ def test_an_instance_whose_constructor_raised_was_never_constructed() -> None:
     assert not conversation.constructed
 
 
+def test_a_call_that_stops_when_asked_ends_as_it_was_asked_to_and_its_function_child_is_spent() -> None:
+    conversation = Conversation(holds_instance=False)
+    conversation.begun("one")
+    assert conversation.asked_to_end(TimedOut(1.0))
+    event = wire.Raised("one", Blame.USER_CODE, "CallCancelled", clean=True, constructed=False)
+    assert conversation.heard(event, b"") == TimedOut(1.0)
+    assert conversation.phase is Phase.WORN
+
+
+def test_a_value_that_comes_although_the_call_was_asked_to_end_is_its_outcome() -> None:
+    conversation = Conversation(holds_instance=True)
+    conversation.begun("one")
+    conversation.asked_to_end(Cancelled())
+    assert conversation.heard(returned("one"), b"7") == Returned(b"7")
+    assert conversation.phase.takes_calls
+
+
+def test_a_death_after_asking_is_told_as_what_was_asked() -> None:
+    conversation = Conversation(holds_instance=True)
+    conversation.begun("one")
+    conversation.asked_to_end(OverMemory(2, 1))
+    assert conversation.died(-9) == OverMemory(2, 1)
+
+
 class AnyOrder(RuleBasedStateMachine):
     """Begins, answers of this and other calls, deaths, cancels and timeouts in any order."""
 
@@ -84,9 +108,9 @@ class AnyOrder(RuleBasedStateMachine):
         event = wire.Raised(f"call-{self.count - place}", Blame.RESULT, "m", clean=True, constructed=False)
         self._note(self.conversation.heard(event, b""))
 
-    @rule(outcome=st.sampled_from([TimedOut(1.0), Cancelled()]))
-    def give_up(self, outcome: TimedOut | Cancelled) -> None:
-        self._note(self.conversation.given_up(outcome))
+    @rule(ending=st.sampled_from([TimedOut(1.0), Cancelled(), OverMemory(2, 1)]))
+    def ask_to_end(self, ending: Ending) -> None:
+        assert self.conversation.asked_to_end(ending) == (self.open is not None)
 
     @rule(code=st.sampled_from([None, 0, 1, -9, -11]))
     def die(self, code: int | None) -> None:
@@ -95,7 +119,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def a_call_is_open_exactly_while_the_child_is_busy(self) -> None:
-        assert (self.conversation.phase is Phase.BUSY) == (self.open is not None)
+        assert self.conversation.phase.in_call == (self.open is not None)
 
     @invariant()
     def every_other_call_has_ended(self) -> None:

@@ -8,9 +8,9 @@ from flashtrial.protocol import child as wire
 
 TEXT = st.text(max_size=50)
 MESSAGES = st.one_of(
-    st.builds(wire.Setup, st.lists(TEXT, max_size=3).map(tuple)),
+    st.builds(wire.Setup, st.lists(TEXT, max_size=3).map(tuple), st.dictionaries(TEXT, TEXT, max_size=3)),
     st.builds(wire.Preload, TEXT, st.lists(TEXT, max_size=3).map(tuple)),
-    st.just(wire.Fork()),
+    st.builds(wire.Fork, st.dictionaries(TEXT, TEXT, max_size=3)),
     st.builds(wire.AskStatus, st.integers(1, 2**22)),
     st.builds(
         wire.Invoke,
@@ -21,8 +21,10 @@ MESSAGES = st.one_of(
         st.sampled_from(["json", "cloudpickle"]),
         st.none() | TEXT,
         st.booleans(),
+        st.booleans(),
         st.none() | st.binary(max_size=100),
     ),
+    st.builds(wire.Yielded, TEXT, st.none() | st.binary(max_size=100)),
     st.builds(wire.Returned, TEXT, st.none() | st.binary(max_size=100), st.booleans()),
     st.builds(wire.Raised, TEXT, st.sampled_from(wire.Blame), TEXT, st.booleans(), st.booleans()),
     st.builds(wire.Preloaded, st.lists(TEXT, max_size=3).map(tuple), st.booleans(), TEXT),

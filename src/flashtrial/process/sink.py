@@ -1,0 +1,15 @@
+"""Where the parent puts what a call says before it is done."""
+
+from typing import Protocol
+
+
+class Sink(Protocol):
+    """Told in the event loop's thread, in order; must not block."""
+
+    def output(self, data: bytes) -> None:
+        """Some bytes that the call wrote."""
+        ...
+
+    def yielded(self, value: bytes) -> None:
+        """One value of a generator, encoded as a result is; only for calls that asked for a stream."""
+        ...
