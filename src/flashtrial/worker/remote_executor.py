@@ -56,7 +56,7 @@ class RemoteExecutor:
             environment = await self._installer.environment_for(
                 request.dependencies, request.system_dependencies, request.accelerate_downloads
             )
-            execution = await self._executor_for(request).execute(request, environment, output.append)
+            execution = await self._executor_for(request).execute(request, environment, output)
             return answered(request, execution, output.text())
         except RequestRefused as refusal:
             return failed(Failure(FailureKind.REQUEST, str(refusal)), output.text())
