@@ -31,9 +31,13 @@ class InstalledPackage:
 
 
 class BasePackages:
-    """The packages on `sys.path`, first directory first, looked up again when a directory's time has changed."""
+    """The packages on `sys.path`, first directory first, looked up again when a directory's time has changed.
 
-    def __init__(self, paths: Sequence[str] | None = None) -> None:
+    `python` is the interpreter whose packages they are; `paths` are its site directories, where it is not ours.
+    """
+
+    def __init__(self, paths: Sequence[str] | None = None, python: str = sys.executable) -> None:
+        self.python = python
         self._paths = paths
         self._seen: tuple[tuple[str, int], ...] | None = None
         self._packages: Mapping[str, InstalledPackage] = {}

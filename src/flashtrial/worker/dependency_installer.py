@@ -1,56 +1,76 @@
 """Dependencies of a request → the environment to run it in.
 
-Nothing missing: the base, and no subprocess. Otherwise a layer, found or built once for all who ask for it at the same
+Nothing missing: the base, and no subprocess. Otherwise a layer, found or made once for all who ask for it at the same
 time, in this process (one task per key) and in others (one file lock per key).
 
-    plan (pure) → uv: resolve over the base → uv: install beside → manifest, rename into place → Environment
+    plan (pure) → held by us? → on this machine? → on the volume? → resolve over the base, install beside, rename
+                                                                              │ when the answer is on its way
+                                       left on the volume; least recently used layers removed ◀┘
 """
 
 import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
-from flashtrial.core import files
+from flashtrial.core import env, files
 from flashtrial.process.environment import BASE, Environment
+from flashtrial.worker.background import Background
 from flashtrial.worker.base_packages import BasePackages
-from flashtrial.worker.constants import INSTALL_DEADLINE_S
+from flashtrial.worker.cache_sync import CacheSync
+from flashtrial.worker.constants import CLOSE_DEADLINE_S
 from flashtrial.worker.install_errors import InstallFailed
 from flashtrial.worker.install_plan import InstallPlan, plan_install
-from flashtrial.worker.layer_build import install_beside
-from flashtrial.worker.layers import Layers, discard
+from flashtrial.worker.install_settings import InstallSettings
+from flashtrial.worker.layer_chores import LayerChores
+from flashtrial.worker.layer_maker import LayerMaker
+from flashtrial.worker.layers import LayerHold, Layers
+from flashtrial.worker.package_tool import PackageTool
+from flashtrial.worker.pip_commands import Pip, has_usable_pip
 from flashtrial.worker.requirements import parse
+from flashtrial.worker.shared_builds import SharedBuilds
 from flashtrial.worker.system_packages import SystemPackages
-
-T = TypeVar("T")
+from flashtrial.worker.uv_commands import Uv
 
 log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 0.25
 
-
-@dataclass(slots=True)
-class _Build:
-    task: asyncio.Task[Environment]
-    waiters: int = field(default=0)
+_SOURCES = (
+    *("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX"),
+    *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX"),
+)
 
 
 class DependencyInstaller:
-    """Owns the layers of one home directory, as far as this process is concerned. One event loop at a time."""
+    """Owns the layers of one home directory, as far as this process is concerned. One event loop at a time.
 
-    def __init__(self, home: Path, *, base: BasePackages | None = None, deadline_s: float = INSTALL_DEADLINE_S) -> None:
-        self._cache = home / "cache" / "uv"
-        self._layers = Layers(home / "layers")
+    Every layer that it gave out stays on disk until `release`, `close`, or the end of the process.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        base: BasePackages | None = None,
+        settings: InstallSettings | None = None,
+        system: SystemPackages | None = None,
+    ) -> None:
+        settings = settings or InstallSettings.from_environment()
         self._base = base or BasePackages()
-        self._system = SystemPackages()
-        self._deadline_s = deadline_s
-        self._ready: dict[str, Environment] = {}
-        self._builds: dict[str, _Build] = {}
+        self._deadline_s = settings.deadline_s
+        self._system = system or SystemPackages(settings.system_deadline_s)
+        self._layers = Layers(home / "layers")
+        cache = home / "cache" / "uv"
+        volume = _volume(settings, home, self._layers)
+        self._maker = LayerMaker(self._layers, cache, self._system, volume, settings.deadline_s)
+        self._background = Background("flashtrial-layers")
+        self._chores = LayerChores(self._layers, cache, volume, settings.layers_bytes, self._background)
+        self._held: dict[str, tuple[Environment, LayerHold]] = {}
+        self._builds = SharedBuilds()
         self._swept = False
 
     async def environment_for(
@@ -61,46 +81,73 @@ class DependencyInstaller:
     ) -> Environment:
         """The environment in which `dependencies` can be imported; `BASE` when they can be without a layer.
 
-        Cancelled, it ends the installation unless others wait for the same. Raises `RequirementRefused` before
-        anything runs, and `InstallFailed`; both carry a `kind`.
+        Without `accelerate`, pip and apt-get are used, with it uv and, for large system packages, nala. Cancelled, it
+        ends the installation unless others wait for the same. Raises `RequirementRefused` before anything runs, and
+        `InstallFailed`; both carry a `kind`.
         """
         requirements = parse(tuple(dependencies or ()))
         if system_dependencies:
-            await self._system.ensure(system_dependencies)
-        plan = plan_install(requirements, self._base.current()) if requirements else None
+            await self._system.ensure(system_dependencies, accelerate)
+        if not requirements:
+            return BASE
+        plan = plan_install(requirements, self._base.current(), _sources())
         if plan is None:
             return BASE
-        if not accelerate:
-            log.info("accelerate_downloads is false, but there is one installer: uv", extra={"action": "uv_anyway"})
-        return self._known(plan.key) or await self._shared(plan)
+        return self._of_ours(plan.key) or await self._builds.join(
+            plan.key, lambda: self._found_or_made(plan, accelerate)
+        )
 
-    def _known(self, key: str) -> Environment | None:
-        environment = self._ready.get(key)
-        return environment if environment and all(path.is_dir() for path in environment.paths) else None
+    def release(self, key: str) -> None:
+        """No process of ours uses the environment of that key, and none is about to: its layer may be removed."""
+        if held := self._held.pop(key, None):
+            held[1].touch()
+            held[1].release()
 
-    async def _shared(self, plan: InstallPlan) -> Environment:
-        """What the one build of this plan gives; the last waiter to leave ends it."""
-        build = self._builds.get(plan.key)
-        if build is None:
-            build = self._builds[plan.key] = _Build(asyncio.create_task(self._found_or_built(plan)))
-        build.waiters += 1
-        try:
-            self._ready[plan.key] = await asyncio.shield(build.task)
-        finally:
-            build.waiters -= 1
-            if not build.waiters:
-                self._builds.pop(plan.key)
-                build.task.cancel()
-                await asyncio.gather(build.task, return_exceptions=True)
-        return self._ready[plan.key]
+    def close(self, deadline_s: float = CLOSE_DEADLINE_S) -> bool:
+        """Release all layers, and finish what is being left on the volume, up to `deadline_s`; whether it all was.
 
-    async def _found_or_built(self, plan: InstallPlan) -> Environment:
+        Blocks. Safe to call twice.
+        """
+        for key in tuple(self._held):
+            self.release(key)
+        return self._background.close(deadline_s)
+
+    def _of_ours(self, key: str) -> Environment | None:
+        environment, hold = self._held.get(key, (None, None))
+        if environment is None or hold is None or not all(path.is_dir() for path in environment.paths):
+            return None
+        hold.touch()
+        return environment
+
+    async def _found_or_made(self, plan: InstallPlan, accelerate: bool) -> Environment:
         try:
             await self._sweep_once()
             async with self._locked(plan):
-                return await asyncio.to_thread(self._layers.find, plan.key) or await self._build(plan)
+                found = await asyncio.to_thread(self._layers.find, plan.key)
+                environment = (
+                    found
+                    or await self._maker.from_volume(plan.key)
+                    or await self._maker.build(plan, self._tool(accelerate), accelerate)
+                )
+                self._hold(environment)
         except OSError as error:
-            raise InstallFailed(f"could not install {_names(plan)}: {error}") from error
+            raise InstallFailed(f"could not install {plan.names}: {error}") from error
+        self._chores.after(plan.key, is_new=found is None)
+        return environment
+
+    def _hold(self, environment: Environment) -> None:
+        before = self._held.pop(environment.key, None)
+        self._held[environment.key] = environment, self._layers.hold(environment.key)
+        if before:
+            before[1].release()
+
+    def _tool(self, accelerate: bool) -> PackageTool:
+        if not accelerate and has_usable_pip(self._base.current()):
+            return Pip(self._base.python)
+        if not accelerate:
+            message = "accelerate_downloads is false, but this interpreter has no pip that can be used: using uv"
+            log.info(message, extra={"action": "uv_anyway"})
+        return Uv(self._base.python)
 
     async def _sweep_once(self) -> None:
         if not self._swept:
@@ -115,7 +162,7 @@ class DependencyInstaller:
         with contextlib.ExitStack() as stack:
             while not self._entered(stack, plan):
                 if time.monotonic() > deadline:
-                    raise InstallFailed(f"another process has been installing {_names(plan)} for too long")
+                    raise InstallFailed(f"another process has been installing {plan.names} for too long")
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             yield
@@ -127,35 +174,12 @@ class DependencyInstaller:
             return False
         return True
 
-    async def _build(self, plan: InstallPlan) -> Environment:
-        started = time.monotonic()
-        log.info("installing %s into layer %s (uv)", _names(plan), plan.key, extra={"action": "layer_started"})
-        beside = self._layers.new_beside(plan.key)
-        try:
-            packages = await install_beside(plan, beside, self._cache, self._deadline_s)
-            environment = await _uninterrupted(
-                asyncio.to_thread(self._layers.publish, beside, plan.key, plan.requirements, packages)
-            )
-        finally:
-            await asyncio.to_thread(discard, beside)
-        duration_s = time.monotonic() - started
-        ready = "layer %s ready in %.1f s, %d packages: %s"
-        log.info(ready, plan.key, duration_s, len(packages), ", ".join(packages), extra={"action": "layer_ready"})
-        return environment
+
+def _volume(settings: InstallSettings, home: Path, layers: Layers) -> CacheSync | None:
+    if settings.volume is None or home.resolve().is_relative_to(settings.volume.resolve()):
+        return None
+    return CacheSync(settings.volume, settings.endpoint, layers)
 
 
-async def _uninterrupted(work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`; a cancellation waits for its end.
-
-    What a thread publishes must not be discarded under its hands: the removal would follow it to its final name.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
-
-
-def _names(plan: InstallPlan) -> str:
-    return ", ".join(plan.missing)
+def _sources() -> tuple[str, ...]:
+    return tuple(f"{name}={value}" for name in _SOURCES if (value := env.get(name)))

@@ -12,6 +12,10 @@ class InstallFailed(FlashtrialError):
     kind: ClassVar[FailureKind] = FailureKind.INSTALL
 
 
+class CompilerMissing(InstallFailed):
+    """Raised when a package has to be built from source and this machine has no compiler."""
+
+
 class RequirementRefused(InstallFailed):
     """Raised when a dependency is not the name of a package with an optional version; nothing was run."""
 

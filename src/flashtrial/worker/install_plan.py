@@ -30,9 +30,19 @@ class InstallPlan:
     base_pins: tuple[str, ...]
     protected_pins: tuple[str, ...]
 
+    @property
+    def names(self) -> str:
+        """What is lacking, for messages."""
+        return ", ".join(self.missing)
 
-def plan_install(requirements: Sequence[Requirement], base: Mapping[str, InstalledPackage]) -> InstallPlan | None:
-    """The plan that makes `requirements` importable over `base`; None when they are so already."""
+
+def plan_install(
+    requirements: Sequence[Requirement], base: Mapping[str, InstalledPackage], sources: Sequence[str] = ()
+) -> InstallPlan | None:
+    """The plan that makes `requirements` importable over `base`; None when they are so already.
+
+    `sources` tell where packages come from: another index may have other packages of the same name.
+    """
     lacking = missing(requirements, base)
     if not lacking:
         return None
@@ -40,7 +50,7 @@ def plan_install(requirements: Sequence[Requirement], base: Mapping[str, Install
     replaced = {canonicalize_name(one.name) for one in lacking}
     kept = {name: package for name, package in base.items() if name not in replaced}
     return InstallPlan(
-        key=layer_key(lines, base),
+        key=layer_key(lines, base, sources),
         requirements=lines,
         missing=tuple(normalised(one) for one in lacking),
         base_pins=_pins(kept.values()),
@@ -49,10 +59,10 @@ def plan_install(requirements: Sequence[Requirement], base: Mapping[str, Install
     )
 
 
-def layer_key(requirements: Sequence[str], base: Mapping[str, InstalledPackage]) -> str:
-    """16 hex digits: the same for the same normalised requirements, Python, platform and base, on any machine."""
+def layer_key(requirements: Sequence[str], base: Mapping[str, InstalledPackage], sources: Sequence[str] = ()) -> str:
+    """16 hex digits: on any machine the same for the same normalised requirements, Python, platform, base, sources."""
     python = f"{sys.implementation.cache_tag} {sysconfig.get_platform()}"
-    facts = "\n".join([python, fingerprint(base), *requirements])
+    facts = "\n".join([python, fingerprint(base), *sources, *requirements])
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 

@@ -1,13 +1,13 @@
-"""Running uv for one layer: resolve over the base, then install exactly that beside."""
+"""Running an installer for one layer: resolve over the base, then install exactly that beside."""
 
 import asyncio
 import logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from flashtrial.core import env, files
+from flashtrial.core import env
 from flashtrial.process.subprocess_utils import (
     CommandError,
     CommandFailed,
@@ -15,45 +15,54 @@ from flashtrial.process.subprocess_utils import (
     CompletedCommand,
     run_logged_subprocess,
 )
-from flashtrial.worker import uv_commands
-from flashtrial.worker.install_errors import InstallFailed
+from flashtrial.worker.build_errors import compiler_is_missing
+from flashtrial.worker.install_errors import CompilerMissing, InstallFailed
 from flashtrial.worker.install_plan import InstallPlan
 from flashtrial.worker.layer_check import damaged_packages
+from flashtrial.worker.package_tool import PackageTool
 
 log = logging.getLogger(__name__)
+
+BeforeInstall = Callable[[Path, Sequence[str]], Awaitable[None]]
+"""Told uv's cache and the exact packages, before they are installed."""
 
 _KEPT_BYTES = 4 * 1024 * 1024  # the list of what to install must not be cut
 _DAMAGED = {"action": "cache_damaged"}
 
 
-async def install_beside(plan: InstallPlan, beside: Path, cache: Path, deadline_s: float) -> tuple[str, ...]:
+async def install_beside(
+    plan: InstallPlan, beside: Path, tool: PackageTool, cache: Path, *, deadline_s: float, before_install: BeforeInstall
+) -> tuple[str, ...]:
     """Install what `plan` lacks into ``beside/site``; the exact packages that were installed.
 
-    `deadline_s` is for all of it. Raises `InstallFailed` with the reason that uv gave; `beside` is then worth nothing.
+    `deadline_s` is for all of it. Raises `InstallFailed` with the reason that the tool gave, `CompilerMissing` where
+    that was it; `beside` is then worth nothing.
     """
-    run = _Uv(beside, cache, time.monotonic() + deadline_s)
+    run = _Run(beside, tool, cache, time.monotonic() + deadline_s)
     try:
         packages = await _resolve(run, plan)
         if packages:
+            await before_install(run.cache, packages)
             await _install(run, _listed(beside / "resolved.txt", packages), beside / "site")
     except CommandTimedOut as error:
-        raise InstallFailed(_message(plan, f"not done after {deadline_s:g} s", error.stderr)) from error
+        raise InstallFailed(_message(plan, tool, f"not done after {deadline_s:g} s", error.stderr)) from error
     except CommandFailed as error:
-        raise InstallFailed(_message(plan, f"uv ended with status {error.returncode}", error.stderr)) from error
+        message = _message(plan, tool, f"{tool.name} ended with status {error.returncode}", error.stderr)
+        raise (CompilerMissing if compiler_is_missing(error.stderr) else InstallFailed)(message) from error
     except CommandError as error:
-        raise InstallFailed(_message(plan, str(error), "")) from error
+        raise InstallFailed(_message(plan, tool, str(error), "")) from error
     return packages
 
 
-class _Uv:
-    """uv in one directory, with one deadline for all its runs."""
+class _Run:
+    """A tool in one directory, with one deadline for all its runs."""
 
-    def __init__(self, beside: Path, cache: Path, deadline: float) -> None:
+    def __init__(self, beside: Path, tool: PackageTool, cache: Path, deadline: float) -> None:
         self.beside = beside
+        self.tool = tool
         self._deadline = deadline
-        self._environment = uv_commands.environment(env.without_secrets(env.snapshot()), cache)
-        used_cache = files.ensure_private_dir(Path(self._environment["UV_CACHE_DIR"]))
-        self._environment.setdefault("UV_LINK_MODE", uv_commands.link_mode(used_cache, beside))
+        self._environment = tool.environment(env.without_secrets(env.snapshot()), cache, beside)
+        self.cache = Path(self._environment.get("UV_CACHE_DIR", cache))
 
     async def __call__(self, command: Sequence[str]) -> CompletedCommand:
         return await run_logged_subprocess(
@@ -65,26 +74,28 @@ class _Uv:
         )
 
 
-async def _resolve(run: _Uv, plan: InstallPlan) -> tuple[str, ...]:
+async def _resolve(run: _Run, plan: InstallPlan) -> tuple[str, ...]:
     """What to install: with all of the base kept, or, if that cannot be, with only what is protected kept."""
     requirements = _listed(run.beside / "requirements.txt", plan.requirements)
+    report = run.beside / "report.json"
     kept = _listed(run.beside / "base.txt", plan.base_pins)
     try:
-        done = await run(uv_commands.resolve_command(requirements, kept))
+        done = await run(run.tool.resolve_command(requirements, kept, report))
     except CommandFailed as error:
-        if not uv_commands.is_conflict(error.stderr):
+        if not run.tool.is_conflict(error.stderr):
             raise
         protected = _listed(run.beside / "protected.txt", plan.protected_pins)
-        done = await run(uv_commands.resolve_command(requirements, protected))
-    return uv_commands.resolved(done.stderr)
+        done = await run(run.tool.resolve_command(requirements, protected, report))
+    return run.tool.resolved(done.stderr, report)
 
 
-async def _install(run: _Uv, resolved: Path, site: Path) -> None:
-    await run(uv_commands.install_command(resolved, site))
+async def _install(run: _Run, resolved: Path, site: Path) -> None:
+    await run(run.tool.install_command(resolved, site))
     if damaged := await asyncio.to_thread(damaged_packages, site):
-        log.warning("uv's cache has damaged files of %s; getting them anew", ", ".join(damaged), extra=_DAMAGED)
+        names = ", ".join(damaged)
+        log.warning("%s's cache has damaged files of %s; getting them anew", run.tool.name, names, extra=_DAMAGED)
         await asyncio.to_thread(shutil.rmtree, site)
-        await run([*uv_commands.install_command(resolved, site), "--no-cache"])
+        await run(run.tool.install_command(resolved, site, cached=False))
         if damaged := await asyncio.to_thread(damaged_packages, site):
             raise InstallFailed(f"the index gives damaged packages: {', '.join(damaged)}")
 
@@ -94,5 +105,5 @@ def _listed(path: Path, lines: Sequence[str]) -> Path:
     return path
 
 
-def _message(plan: InstallPlan, what: str, said: str) -> str:
-    return f"could not install {', '.join(plan.missing)}: {what}\n{uv_commands.reason(said)}".rstrip()
+def _message(plan: InstallPlan, tool: PackageTool, what: str, said: str) -> str:
+    return f"could not install {plan.names}: {what}\n{tool.reason(said)}".rstrip()

@@ -3,38 +3,49 @@
     $FLASHTRIAL_HOME/layers/
         <key>/site/            goes in front of a child's sys.path
         <key>/manifest.json    what it holds
-        .<key>.<token>/        being built, or left by a builder that was killed
-        .<key>.lock            held by the one builder of that key
+        <key>/in-use           locked (shared) by every process that uses it; its time is that of the last use
+        .<key>.<token>/        being built or removed, or left by a process that was killed
+        .<key>.lock            held by the one builder, finder or remover of that key
 
 A layer is built beside and renamed into place, so that whatever has its final name is whole. Nothing here runs
-installers. `find`, `publish`, `sweep` and `discard` touch thousands of files: call them from a thread.
+installers. `find`, `publish`, `adopt`, `remove`, `sweep`, `discard` touch thousands of files: call them from a thread.
 """
 
+import contextlib
+import fcntl
 import logging
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flashtrial.core import files
 from flashtrial.process.environment import Environment
+from flashtrial.worker.layer_manifest import FILE_NAME, Manifest, extent, manifest_of_whole, modules
 
 log = logging.getLogger(__name__)
 
+IN_USE = "in-use"
 
-class Manifest(BaseModel):
-    """What a complete layer holds; compiled files, which appear when it is used, are not counted."""
 
-    model_config = ConfigDict(frozen=True)
+class LayerHold:
+    """Keeps one layer from being removed until `release`, or until this process ends, however it ends."""
 
-    requirements: tuple[str, ...]
-    packages: tuple[str, ...]
-    modules: tuple[str, ...]
-    file_count: int
-    size_bytes: int
+    def __init__(self, place: Path) -> None:
+        self._descriptor = os.open(place / IN_USE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, files.OWNER_ONLY_FILE)
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+        self.touch()
+
+    def touch(self) -> None:
+        """Note that the layer is used now."""
+        os.utime(self._descriptor)
+
+    def release(self) -> None:
+        """Let the layer be removed. Safe to call twice."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 class Layers:
@@ -48,24 +59,33 @@ class Layers:
 
         A damaged one is put aside, for the next sweep, so that it can be built again.
         """
-        place = self._root / key
+        place = self.place(key)
         if not place.is_dir():
             return None
-        manifest = _manifest_of_whole(place)
+        manifest = manifest_of_whole(place)
         if manifest is None:
             log.warning("layer %s is damaged; it will be built again", key, extra={"action": "layer_damaged"})
-            place.rename(self._root / f".{key}.{secrets.token_hex(4)}")
+            place.rename(self._aside(key))
             return None
-        return Environment(key, (place / "site",), manifest.modules)
+        return self._environment(key, manifest)
+
+    def place(self, key: str) -> Path:
+        """Where the layer of that key is, or would be."""
+        return self._root / key
+
+    def hold(self, key: str) -> LayerHold:
+        """Keep a layer that is there. The caller holds its lock, so that nobody is removing it."""
+        return LayerHold(self.place(key))
 
     def lock_path(self, key: str) -> Path:
-        """The file to lock (`core.files.file_lock`) while building that layer."""
+        """The file to lock (`core.files.file_lock`) while looking for that layer, building or removing it."""
         files.ensure_private_dir(self._root)
         return self._root / f".{key}.lock"
 
     def new_beside(self, key: str) -> Path:
         """An empty directory in which to build that layer; its ``site`` is for the packages."""
-        beside = files.ensure_private_dir(self._root) / f".{key}.{secrets.token_hex(4)}"
+        files.ensure_private_dir(self._root)
+        beside = self._aside(key)
         (beside / "site").mkdir(parents=True, mode=files.OWNER_ONLY_DIR)
         return beside
 
@@ -75,18 +95,45 @@ class Layers:
         Raises `OSError`, as when the disk is full; then the layer is absent.
         """
         site = beside / "site"
-        file_count, size_bytes = _extent(site)
+        file_count, size_bytes = extent(site)
         manifest = Manifest(
             requirements=tuple(requirements),
             packages=tuple(packages),
-            modules=tuple(sorted(_modules(site))),
+            modules=tuple(sorted(modules(site))),
             file_count=file_count,
             size_bytes=size_bytes,
         )
-        files.write_atomically(beside / "manifest.json", manifest.model_dump_json(indent=1).encode())
-        beside.rename(self._root / key)
+        files.write_atomically(beside / FILE_NAME, manifest.model_dump_json(indent=1).encode())
+        return self._named(beside, key, manifest)
+
+    def adopt(self, beside: Path, key: str) -> Environment | None:
+        """Give a layer that came from elsewhere, manifest and all, its final name; None when it is not whole."""
+        manifest = manifest_of_whole(beside)
+        return None if manifest is None else self._named(beside, key, manifest)
+
+    def _named(self, beside: Path, key: str, manifest: Manifest) -> Environment:
+        beside.rename(self.place(key))
         files.sync_dir(self._root)
-        return Environment(key, (self._root / key / "site",), manifest.modules)
+        return self._environment(key, manifest)
+
+    def _environment(self, key: str, manifest: Manifest) -> Environment:
+        return Environment(key, (self.place(key) / "site",), manifest.modules)
+
+    def keys(self) -> list[str]:
+        """The keys of all layers that are there."""
+        if not self._root.is_dir():
+            return []
+        return [path.name for path in self._root.iterdir() if not path.name.startswith(".")]
+
+    def remove(self, key: str) -> bool:
+        """Remove a layer that nobody uses; False when somebody does, or is about to."""
+        with contextlib.suppress(files.Locked, FileNotFoundError), files.file_lock(self.lock_path(key), wait=False):
+            with files.file_lock(self.place(key) / IN_USE, wait=False):
+                aside = self._aside(key)
+                self.place(key).rename(aside)
+            discard(aside)
+            return True
+        return False
 
     def sweep(self) -> int:
         """Remove what dead builders left; how many directories. One whose key is being built now is left alone."""
@@ -102,41 +149,10 @@ class Layers:
         log.info("swept %s, left by an installer that was killed", beside.name, extra={"action": "layer_swept"})
         return True
 
-
-def _manifest_of_whole(place: Path) -> Manifest | None:
-    """The manifest of the layer in `place`, when it can be read and nothing of what it tells of is lost.
-
-    More than that may be there: packages write caches beside their code, and others may be using the layer now.
-    """
-    try:
-        manifest = Manifest.model_validate_json((place / "manifest.json").read_bytes())
-    except (FileNotFoundError, ValidationError):
-        return None
-    file_count, size_bytes = _extent(place / "site")
-    return manifest if file_count >= manifest.file_count and size_bytes >= manifest.size_bytes else None
+    def _aside(self, key: str) -> Path:
+        return self._root / f".{key}.{secrets.token_hex(4)}"
 
 
 def discard(directory: Path) -> None:
     """Remove `directory` as far as possible: an installer whose parent was killed may still be writing there."""
     shutil.rmtree(directory, ignore_errors=True)
-
-
-def _extent(site: Path) -> tuple[int, int]:
-    """Number and size in bytes of the files below `site`, compiled ones left out."""
-    count = size_bytes = 0
-    for folder, folders, names in os.walk(site):
-        if "__pycache__" in folders:
-            folders.remove("__pycache__")
-        for name in names:
-            count += 1
-            size_bytes += os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118 - thousands of them
-    return count, size_bytes
-
-
-def _modules(site: Path) -> Iterator[str]:
-    """Names that can be imported from `site`: packages, modules and extension modules at the top."""
-    for entry in site.iterdir():
-        name = entry.name.partition(".")[0]
-        importable = entry.suffix in (".py", ".so") or (entry.is_dir() and "." not in entry.name and name != "bin")
-        if importable and name.isidentifier() and not name.startswith("__"):
-            yield name

@@ -18,6 +18,7 @@ from flashtrial.process.environment import BASE, Environment
 from flashtrial.protocol.execution import FailureKind
 from flashtrial.worker.dependency_installer import DependencyInstaller
 from flashtrial.worker.install_errors import InstallFailed, RequirementRefused
+from flashtrial.worker.install_settings import InstallSettings
 from flashtrial.worker.layers import Layers
 from testkit import wait_until, wait_until_async
 
@@ -162,8 +163,9 @@ async def test_index_that_is_down_is_an_install_failure(
 
 
 async def test_deadline_is_an_install_failure_that_says_so(flashtrial_home: Path) -> None:
+    installer = DependencyInstaller(flashtrial_home, settings=InstallSettings(deadline_s=0))
     with pytest.raises(InstallFailed, match=r"could not install tabulate: not done after 0 s"):
-        await DependencyInstaller(flashtrial_home, deadline_s=0).environment_for(["tabulate"])
+        await installer.environment_for(["tabulate"])
 
 
 @pytest.mark.network

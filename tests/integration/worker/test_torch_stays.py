@@ -10,10 +10,10 @@ import uv
 
 from flashtrial.core import env
 from flashtrial.process.subprocess_utils import CommandFailed, run_logged_subprocess
-from flashtrial.worker import uv_commands
 from flashtrial.worker.base_packages import BasePackages
 from flashtrial.worker.install_plan import InstallPlan, plan_install
 from flashtrial.worker.requirements import parse
+from flashtrial.worker.uv_commands import Uv
 
 pytestmark = [pytest.mark.integration, pytest.mark.network]
 
@@ -43,9 +43,10 @@ async def resolve(venv: Path, plan: InstallPlan, pins: Sequence[str]) -> list[st
     """Names of what would be installed over the venv."""
     (venv / "requirements.txt").write_text("\n".join(plan.requirements))
     (venv / "pins.txt").write_text("\n".join(pins))
-    command = uv_commands.resolve_command(venv / "requirements.txt", venv / "pins.txt", str(venv / "bin" / "python"))
+    tool = Uv(str(venv / "bin" / "python"))
+    command = tool.resolve_command(venv / "requirements.txt", venv / "pins.txt", venv / "report.json")
     done = await run_logged_subprocess(command, deadline_s=50, env=env.snapshot())
-    return [line.partition("==")[0] for line in uv_commands.resolved(done.stderr)]
+    return [line.partition("==")[0] for line in tool.resolved(done.stderr, venv / "report.json")]
 
 
 async def test_package_that_needs_torch_is_installed_without_it(venv: Path) -> None:
@@ -61,7 +62,7 @@ async def test_package_that_needs_another_torch_is_a_conflict_that_names_it(venv
     plan = planned(venv, "torchvision==0.22.0")  # needs torch 2.7.0
     with pytest.raises(CommandFailed) as caught:
         await resolve(venv, plan, plan.protected_pins)
-    assert uv_commands.is_conflict(caught.value.stderr)
+    assert Uv().is_conflict(caught.value.stderr)
     assert "torch==2.7.0" in caught.value.stderr
 
 

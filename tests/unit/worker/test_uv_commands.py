@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from flashtrial.worker import uv_commands
+from flashtrial.worker.uv_commands import Uv, with_settings
+
+UV = Uv()
+UNUSED = Path("/nowhere")
 
 DRY_RUN = """Using Python 3.11.7 environment at: v
 Resolved 14 packages in 252ms
@@ -23,22 +26,22 @@ error: No solution found when resolving dependencies
 
 
 def test_what_would_be_installed_is_read_from_a_dry_run() -> None:
-    assert uv_commands.resolved(DRY_RUN) == (
+    assert UV.resolved(DRY_RUN, UNUSED) == (
         "lightning-utilities==0.15.3",
         "mpmath==1.3.0",
         "six @ https://example.org/six-1.16.0-py2.py3-none-any.whl",
     )
-    assert uv_commands.resolved(CONFLICT) == ()
+    assert UV.resolved(CONFLICT, UNUSED) == ()
 
 
 def test_conflict_is_told_from_other_failures() -> None:
-    assert uv_commands.is_conflict(CONFLICT)
-    assert not uv_commands.is_conflict("error: Failed to fetch: connection refused")
+    assert UV.is_conflict(CONFLICT)
+    assert not UV.is_conflict("error: Failed to fetch: connection refused")
 
 
 def test_reason_leaves_out_the_chatter() -> None:
-    assert uv_commands.reason(CONFLICT).startswith("error: No solution found")
-    assert "Using Python" not in uv_commands.reason(CONFLICT)
+    assert UV.reason(CONFLICT).startswith("error: No solution found")
+    assert "Using Python" not in UV.reason(CONFLICT)
 
 
 @pytest.mark.parametrize(
@@ -59,4 +62,4 @@ def test_reason_leaves_out_the_chatter() -> None:
 def test_users_settings_win_and_those_for_pip_are_taken_over(
     given: dict[str, str], name: str, value: str | None
 ) -> None:
-    assert uv_commands.environment(given, Path("/cache")).get(name) == value
+    assert with_settings(given, Path("/cache")).get(name) == value
