@@ -7,7 +7,7 @@ UNIT := tests/unit
 INTEGRATION := tests/integration
 
 .PHONY: help setup dev run test test-all test-unit test-integration test-fast test-coverage test-handler lint lint-fix \
-	format format-check types layers check quality-check bench build lock clean dev-dashboard
+	format format-check types layers check quality-check bench build build-cpu check-images wheel lock clean dev-dashboard
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')"
@@ -67,10 +67,19 @@ quality-check: check
 bench: setup  ## Measure against floors and peers; writes bench/RESULTS.md
 	$(BIN)/python bench/run.py
 
-build: setup  ## Build the wheel, the dashboard in it
+build:  ## Build the worker image with CUDA and torch, with docker, podman or buildah
+	scripts/build_image.sh gpu
+
+build-cpu:  ## Build the worker image without a GPU
+	scripts/build_image.sh cpu
+
+check-images:  ## Lint Dockerfiles, shell scripts and workflows
+	scripts/check_images.sh
+
+wheel: setup  ## Build the wheel, the dashboard in it
 	scripts/uv.sh build --wheel
 
-lock:  ## Renew requirements.lock
+lock:  ## Renew the lock files
 	scripts/lock.sh
 
 dev-dashboard: setup  ## The dashboard with hot reload, against a running instance

@@ -13,8 +13,10 @@ tag=localhost/flashtrial:cpu
 
 if [ "${1:-}" != --inside ]; then
     mkdir -p "${1:-$root/build/image}"
-    # chroot leaves processes in the caller's namespace: in one of our own nothing outlives us, or is mistaken for ours
-    exec unshare --pid --fork --kill-child --mount-proc "$0" --inside "$(cd "${1:-$root/build/image}" && pwd)"
+    work=$(cd "${1:-$root/build/image}" && pwd)
+    # One at a time. chroot leaves processes in the caller's namespace: in one of our own nothing outlives us, and no
+    # worker of this machine is mistaken for ours.
+    exec flock "$work" unshare --pid --fork --kill-child --mount-proc "$0" --inside "$work"
 fi
 work=$2
 base=$work/$suite.tar

@@ -71,7 +71,7 @@ def main(prefix: Sequence[str]) -> None:
     about = image.job("about", ABOUT)
     hub = ["/hf-cache", "1"]
     wanted = {"installed": True, "sources": [], "root": True, "token": True, "hub": hub}
-    image.check("a job", {**about, **wanted}, about)
+    image.check("a job", about, {**about, **wanted})
     layer = image.job("dependent", DEPENDENT, dependencies=["iniconfig==2.3.0"])
     image.check("a job with a dependency", "/layers/" in layer, True)
     image.check("command and health check", image.life(), "lived")
