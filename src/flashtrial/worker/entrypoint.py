@@ -19,9 +19,12 @@ from flashtrial.worker.class_executor import ClassExecutor
 from flashtrial.worker.dependency_installer import DependencyInstaller
 from flashtrial.worker.function_executor import FunctionExecutor
 from flashtrial.worker.ledger import FileLedger, InstanceLedger, MemoryLedger
+from flashtrial.worker.live_output import LiveOutput
 from flashtrial.worker.log_streamer import LogStreamer
+from flashtrial.worker.payload_limits import PayloadLimits
 from flashtrial.worker.remote_executor import RemoteExecutor
 from flashtrial.worker.sync_keeper import SyncKeeper
+from flashtrial.worker.worker_settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
 
@@ -36,17 +39,21 @@ def main() -> None:
     log.configure()
     if parent_pid := env.get(parent_watch.PARENT_PID):
         parent_watch.end_with(int(parent_pid))
-    import runpod  # noqa: PLC0415 - costs seconds, and importing this module must not
+    from flashtrial.worker import runpod_loop  # noqa: PLC0415 - the SDK costs seconds, and importing this must not
 
-    concurrency = int(env.get(env.CONCURRENCY, "1"))
-    runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda _current: concurrency})
+    runpod_loop.serve(_worker, handler, WorkerSettings.from_environment())
 
 
 class Worker:
     """The parts of one worker, put together; `close` ends every process they made."""
 
     def __init__(
-        self, worker_id: str, home: Path, ledger: InstanceLedger, start_method: StartMethod | None = None
+        self,
+        worker_id: str,
+        home: Path,
+        ledger: InstanceLedger,
+        start_method: StartMethod | None = None,
+        limits: PayloadLimits | None = None,
     ) -> None:
         self._launcher = Launcher(_variables_of_children(worker_id), start_method)
         self._supervisor = Supervisor(self._launcher)
@@ -54,11 +61,12 @@ class Worker:
             DependencyInstaller(home),
             FunctionExecutor(self._supervisor),
             ClassExecutor(self._supervisor, ledger, worker_id, SystemClock()),
+            limits,
         )
 
-    async def handle(self, event: object) -> dict[str, Any]:
+    async def handle(self, event: object, live: LiveOutput | None = None) -> dict[str, Any]:
         """The answer to one job; see `RemoteExecutor.execute`."""
-        return await self._executor.execute(event)
+        return await self._executor.execute(event, live)
 
     async def close(self) -> None:
         """End all children and templates; the worker is of no use afterwards."""
@@ -73,7 +81,8 @@ class Worker:
 def _worker() -> Worker:
     worker_id = env.get("RUNPOD_POD_ID") or new_id("worker")
     _stream_own_log()
-    worker = Worker(worker_id, env.home(), _ledger(worker_id))
+    limits = WorkerSettings.from_environment().payload_limits()
+    worker = Worker(worker_id, env.home(), _ledger(worker_id), limits=limits)
     atexit.register(worker.kill)
     SyncKeeper(env.outbox_dir()).start()
     return worker

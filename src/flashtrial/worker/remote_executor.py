@@ -12,8 +12,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from flashtrial.core.ids import new_id
 from flashtrial.process.outcome import Failure, Returned, failure_of
 from flashtrial.process.output import OutputBuffer
+from flashtrial.process.sink import Sink
 from flashtrial.protocol.execution import (
     ExecutionType,
     FailureKind,
@@ -25,8 +27,11 @@ from flashtrial.worker.base_executor import BaseExecutor, Execution, RequestRefu
 from flashtrial.worker.class_executor import ClassExecutor
 from flashtrial.worker.dependency_installer import DependencyInstaller
 from flashtrial.worker.function_executor import FunctionExecutor
+from flashtrial.worker.gpu.damage import damage_of
 from flashtrial.worker.install_errors import InstallFailed
+from flashtrial.worker.live_output import LiveOutput, Streaming
 from flashtrial.worker.log_streamer import streaming_to
+from flashtrial.worker.payload_limits import PayloadLimits, ResultTooLarge
 
 logger = logging.getLogger(__name__)
 
@@ -35,31 +40,43 @@ class RemoteExecutor:
     """Answers requests. Owns none of its parts; safe for many requests at once in one event loop."""
 
     def __init__(
-        self, installer: DependencyInstaller, function_executor: FunctionExecutor, class_executor: ClassExecutor
+        self,
+        installer: DependencyInstaller,
+        function_executor: FunctionExecutor,
+        class_executor: ClassExecutor,
+        limits: PayloadLimits | None = None,
     ) -> None:
         self._installer = installer
         self._functions = function_executor
         self._classes = class_executor
+        self._limits = limits or PayloadLimits()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def execute(self, event: object) -> dict[str, Any]:
-        """The answer to one job, as a JSON-ready dict. Never raises but for cancellation, which ends the call."""
+    async def execute(self, event: object, live: LiveOutput | None = None) -> dict[str, Any]:
+        """The answer to one job, as a JSON-ready dict. Never raises but for cancellation, which ends the call.
+
+        `live` gets what the call says while it runs, and the values that it yields, where the request wants them.
+        """
         self._notice_new_loop()
-        output = OutputBuffer()
+        output = OutputBuffer() if live is None else live
         with streaming_to(output):
             response = await self._answer(event, output)
-        return response.to_wire()
+            response = await self._limits.fitted(response, _job_id(event))
+        return with_refresh(response.to_wire(), response.error)
 
     async def _answer(self, event: object, output: OutputBuffer) -> FunctionResponse:
         try:
             request = parse(event)
+            self._limits.check_declared(request)
             environment = await self._installer.environment_for(
                 request.dependencies, request.system_dependencies, request.accelerate_downloads
             )
-            execution = await self._executor_for(request).execute(request, environment, output)
+            execution = await self._executor_for(request).execute(request, environment, _sink(output, request))
             return answered(request, execution, output.text())
         except RequestRefused as refusal:
             return failed(Failure(FailureKind.REQUEST, str(refusal)), output.text())
+        except ResultTooLarge as refusal:
+            return failed(Failure(FailureKind.RESULT, str(refusal)), output.text())
         except InstallFailed as failure:
             return failed(Failure(failure.kind, str(failure)), output.text())
         except Exception as bug:  # the edge of a request: the worker lives on, and the log has the whole story
@@ -131,6 +148,28 @@ def _returned(request: FunctionRequest, execution: Execution, value: bytes, stdo
         instance_info=execution.instance_info,
         **result,
     )
+
+
+def with_refresh(wire: dict[str, Any], error: str | None) -> dict[str, Any]:
+    """`wire` with the platform's word for "give this worker up" when the error says that its device is broken."""
+    if error and damage_of(error).refreshes_worker:
+        return {**wire, "refresh_worker": True}
+    return wire
+
+
+def _sink(output: OutputBuffer, request: FunctionRequest) -> Sink:
+    """Where the call's words go; its yielded values too where the request wants them and somebody follows it."""
+    if request.stream and isinstance(output, LiveOutput):
+        return Streaming(output, is_json=request.serialization_format is SerializationFormat.JSON)
+    return output
+
+
+def _job_id(event: object) -> str:
+    """The platform's id of the job; one of our own for a job that came by no platform."""
+    match event:
+        case {"id": str(job_id)} if job_id:
+            return job_id
+    return new_id("job")
 
 
 def _problems(error: ValidationError) -> str:

@@ -1,0 +1,60 @@
+"""What an operator sets for a worker, read from the environment once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from flashtrial.core import env
+from flashtrial.core.errors import ConfigurationError
+from flashtrial.worker.constants import NAMESPACE, VOLUME
+from flashtrial.worker.payload_limits import RUNPOD_LIMIT_BYTES, PayloadLimits
+from flashtrial.worker.volume_results import VolumeResults
+
+DRAIN: Final = "FLASHTRIAL_DRAIN_S"
+MAX_RESULT: Final = "FLASHTRIAL_MAX_RESULT_BYTES"
+DRAIN_S: Final = 20.0
+JOB_SOURCE: Final = "RUNPOD_WEBHOOK_GET_JOB"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """`concurrency`: calls that run at once; `drain_s`: seconds from SIGTERM to the end; `volume`: None without one.
+
+    `max_result_bytes` is None where no platform carries answers away.
+    """
+
+    concurrency: int = 1
+    drain_s: float = DRAIN_S
+    max_result_bytes: int | None = None
+    volume: Path | None = None
+
+    @classmethod
+    def from_environment(cls) -> "WorkerSettings":
+        """The settings of this process. Raises `ConfigurationError` for a variable that is no number."""
+        limit_bytes = _whole(MAX_RESULT, RUNPOD_LIMIT_BYTES if env.get(JOB_SOURCE) else 0)
+        return cls(
+            concurrency=max(1, _whole(env.CONCURRENCY, 1)),
+            drain_s=_number(DRAIN, DRAIN_S),
+            max_result_bytes=limit_bytes or None,
+            volume=VOLUME if VOLUME.is_dir() else None,
+        )
+
+    def payload_limits(self) -> PayloadLimits:
+        """What an answer may weigh, and where a result goes that weighs more."""
+        store = None if self.volume is None else VolumeResults(self.volume / f".{NAMESPACE}" / "results")
+        return PayloadLimits(self.max_result_bytes, store)
+
+
+def _whole(name: str, default: int) -> int:
+    return int(_number(name, default))
+
+
+def _number(name: str, default: float) -> float:
+    text = env.get(name)
+    try:
+        number = float(text) if text else default
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise ConfigurationError(f"{name}={text} is not a number of 0 or more")
+    return number
