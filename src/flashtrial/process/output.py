@@ -21,12 +21,17 @@ class OutputBuffer:
         self._kept = HeadAndTail(KEPT_BYTES)
         self._in_line = False
 
+    @property
+    def streams(self) -> bool:
+        """Values of generators are no output: the list of them all is in the answer."""
+        return False
+
     def output(self, data: bytes) -> None:
         """Some bytes that the call wrote."""
         self.append(data)
 
     def yielded(self, value: bytes) -> None:
-        """Values of generators are no output: the list of them all is in the answer."""
+        """Not asked for."""
 
     def append(self, data: bytes) -> None:
         self._kept.add(data)

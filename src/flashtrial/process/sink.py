@@ -6,6 +6,11 @@ from typing import Protocol
 class Sink(Protocol):
     """Told in the event loop's thread, in order; must not block."""
 
+    @property
+    def streams(self) -> bool:
+        """Whether each value of a generator is wanted as it comes."""
+        ...
+
     def output(self, data: bytes) -> None:
         """Some bytes that the call wrote."""
         ...

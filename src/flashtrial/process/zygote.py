@@ -36,6 +36,7 @@ CANARY_DEADLINE_S: Final = 5.0
 # Ours are already what the child shall have; the SDKs cost seconds and user code reaches them through a stand-in.
 _NEVER_PRELOADED: Final = frozenset({"flashtrial", "runpod", "runpod_flash", "__main__", "__future__"})
 _STATUSES_KEPT: Final = 256
+_CUDA_DEVICE: Final = "/dev/nvidia-uvm"
 
 logger = logging.getLogger(__name__)
 
@@ -164,6 +165,8 @@ def _may_preload(name: str, local_names: Sequence[str]) -> bool:
 def _why_unsafe() -> str:
     if threading.active_count() > 1:
         return "an imported package started a thread"
+    if _has_open(_CUDA_DEVICE):
+        return "an imported package opened the GPU, which fixes what every forked child would see of it"
     pid = os.fork()
     if pid == 0:
         _be_a_canary()
@@ -195,6 +198,17 @@ def _parallel_operations() -> Iterator[Callable[[], object]]:
     if torch := sys.modules.get("torch"):
         yield lambda: torch.ones(1 << 20).sum()
         yield lambda: torch.ones(256, 256) @ torch.ones(256, 256)
+
+
+def _has_open(path: str) -> bool:
+    return any(_target(descriptor) == path for descriptor in Path("/proc/self/fd").iterdir())
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:  # the listing's own descriptor is closed by now
+        return ""
 
 
 def _ended_within(pid: int, deadline_s: float) -> bool:

@@ -2,9 +2,9 @@
 
 The shapes are those of ``runpod_flash.protos.remote_execution`` (runpod-flash 1.21), to which a test holds them equal;
 importing that module costs half a second, ours a tenth. ``runpod`` 2.0's requests (module source, plain JSON arguments)
-are a subset. Fields that the SDK does not know are dropped by it and read by us: `tracking`, `stream` (a generator's
-values are wanted as they come), `expected_result_bytes`, `error_kind`, and `result_ref` (where a result lies that is too
-large for an answer: path, bytes, sha256, format).
+are a subset. Fields that the SDK does not know are dropped by it and read by us: `tracking`, `timeout_s` (seconds until
+the call is ended), `stream` (a generator's values are wanted as they come), `expected_result_bytes`, `error_kind`,
+and `result_ref` (where a result lies that is too large for an answer: path, bytes, sha256, format).
 """
 
 from enum import StrEnum
@@ -75,6 +75,7 @@ class FunctionRequest(BaseModel):
     accelerate_downloads: bool = True
     serialization_format: SerializationFormat = SerializationFormat.CLOUDPICKLE
     tracking: Tracking | None = None
+    timeout_s: float | None = Field(default=None, gt=0)
     stream: bool = False
     expected_result_bytes: int | None = None
 

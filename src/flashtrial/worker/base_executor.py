@@ -1,5 +1,6 @@
 """What the two executors have in common: a request made into a call spec, and what comes of a call."""
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -9,6 +10,7 @@ import ormsgpack
 from flashtrial.core.errors import FlashtrialError
 from flashtrial.core.ids import new_id
 from flashtrial.process.call_spec import CallSpec
+from flashtrial.process.child import CallLimits
 from flashtrial.process.environment import Environment
 from flashtrial.process.outcome import Failure, Outcome
 from flashtrial.process.sink import Sink
@@ -39,7 +41,12 @@ class BaseExecutor(Protocol):
         ...
 
 
-def call_spec(request: FunctionRequest, *, construct: bool = False) -> CallSpec:
+def call_limits(request: FunctionRequest, defaults: CallLimits) -> CallLimits:
+    """What the call may take: the request's own time limit where it has one, else the worker's."""
+    return defaults if request.timeout_s is None else dataclasses.replace(defaults, timeout_s=request.timeout_s)
+
+
+def call_spec(request: FunctionRequest, *, construct: bool = False, stream: bool = False) -> CallSpec:
     """The call that `request` asks for. Raises `RequestRefused` when its source or an argument is missing or odd."""
     is_class = request.execution_type is ExecutionType.CLASS
     source = request.class_code if is_class else request.function_code
@@ -58,6 +65,7 @@ def call_spec(request: FunctionRequest, *, construct: bool = False) -> CallSpec:
         arguments=_packed(request),
         method=_public(request.method_name) if is_class else None,
         construct=construct,
+        stream=stream,
     )
 
 

@@ -5,149 +5,192 @@ starts over is worse than an error.
 """
 
 import asyncio
+import contextlib
 import logging
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Final
+from collections.abc import AsyncIterator
 
 from flashtrial.core.clock import Clock, utc_from_ms
 from flashtrial.core.ids import new_id
 from flashtrial.process.call_spec import CallSpec
-from flashtrial.process.child import Child
+from flashtrial.process.child import NO_LIMITS, CallLimits
 from flashtrial.process.environment import Environment
-from flashtrial.process.memory import resident_bytes
 from flashtrial.process.outcome import Died, Failure, Outcome, OverMemory, Raised, Returned, TimedOut, failure_of
 from flashtrial.process.sink import Sink
 from flashtrial.process.supervisor import Supervisor
-from flashtrial.protocol.execution import FailureKind, FunctionRequest, InstanceInfo
-from flashtrial.worker.base_executor import Execution, call_spec
+from flashtrial.protocol.execution import FailureKind, FunctionRequest
+from flashtrial.worker.base_executor import Execution, RequestRefused, call_limits, call_spec
+from flashtrial.worker.instances import AllBusy, Instance, InstanceLimits, Instances
 from flashtrial.worker.ledger import InstanceLedger
-
-_LOST_KEPT: Final = 1024
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class _Instance:
-    """One living instance and what is told about it."""
-
-    child: Child
-    class_name: str
-    created_at: datetime
-    last_used: datetime
-    method_calls: int = 0
-
-    @property
-    def lives_on(self) -> bool:
-        """Whether the object exists and can be called again."""
-        return self.child.takes_calls and self.child.conversation.constructed
-
-    def info(self) -> InstanceInfo:
-        return InstanceInfo(
-            class_name=self.class_name,
-            created_at=self.created_at.isoformat(),
-            last_used=self.last_used.isoformat(),
-            method_calls=self.method_calls,
-            memory_bytes=resident_bytes(self.child.process.pid),
-        )
-
-
 class ClassExecutor:
-    """Owns the instances of this worker. Calls on one instance take turns; different instances run side by side."""
+    """Answers class requests. Calls on one instance take turns; different instances run side by side."""
 
-    def __init__(self, supervisor: Supervisor, ledger: InstanceLedger, worker_id: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        ledger: InstanceLedger,
+        worker_id: str,
+        clock: Clock,
+        *,
+        limits: InstanceLimits | None = None,
+        call_defaults: CallLimits = NO_LIMITS,
+    ) -> None:
         self._supervisor = supervisor
         self._ledger = ledger
         self._worker_id = worker_id
         self._clock = clock
-        self._instances: dict[str, _Instance] = {}
-        self._lost: dict[str, str] = {}
-        self._turns: dict[str, asyncio.Lock] = {}
+        self._call_defaults = call_defaults
+        self._instances = Instances(limits or InstanceLimits(), clock.monotonic)
+        self._making: dict[str, asyncio.Lock] = {}
+        self._sweep: asyncio.TimerHandle | None = None
+        self._endings: set[asyncio.Task[None]] = set()
 
     async def execute(self, request: FunctionRequest, environment: Environment, sink: Sink) -> Execution:
         """Call the method, on the instance of that id, which is made where the rules allow. Raises `RequestRefused`."""
         instance_id = request.instance_id or new_id(request.class_name or "instance")
-        async with self._turn(instance_id):
-            if request.create_new_instance and request.instance_id is not None:
-                await self._replace(instance_id)
-            instance = self._instances.get(instance_id)
-            if instance is not None:
-                return await self._call(instance_id, instance, call_spec(request), sink)
-            holder = self._ledger.claim(instance_id)
-            if holder != self._worker_id or instance_id in self._lost:
-                return Execution(self._told_as_lost(instance_id, holder), instance_id)
-            return await self._create(instance_id, request, environment, sink)
+        call_spec(request)  # refuse what cannot be called before anything is made
+        anew = request.create_new_instance and request.instance_id is not None
+        while True:
+            async with self._making_of(instance_id):
+                found = await self._find_or_make(instance_id, request, environment, anew=anew)
+            if isinstance(found, Failure):
+                return Execution(found, instance_id)
+            async with self._using(found):
+                if self._instances.get(instance_id) is found:
+                    return await self._call(found, request, sink)
+            anew = False  # it went while this call waited for its turn: lost, made anew, or never made
 
-    def _turn(self, instance_id: str) -> asyncio.Lock:
-        return self._turns.setdefault(instance_id, asyncio.Lock())
+    @contextlib.asynccontextmanager
+    async def _using(self, instance: Instance) -> AsyncIterator[None]:
+        """This call's turn on `instance`, which is not idle from now on."""
+        instance.users += 1
+        try:
+            async with instance.turn:
+                yield
+        finally:
+            instance.users -= 1
+            self._sweep_later()
 
     def forget_loop(self) -> None:
-        """Another event loop serves from now on: locks belong to the loop they were waited on in."""
-        self._turns.clear()
+        """Another event loop serves from now on."""
+        self._making.clear()
+        self._instances.new_turns()
+        self._sweep = None
+
+    @contextlib.asynccontextmanager
+    async def _making_of(self, instance_id: str) -> AsyncIterator[None]:
+        """One request at a time decides whether an instance is to be made."""
+        lock = self._making.setdefault(instance_id, asyncio.Lock())
+        async with lock:
+            yield
+        if not lock.locked():
+            self._making.pop(instance_id, None)
+
+    async def _find_or_make(
+        self, instance_id: str, request: FunctionRequest, environment: Environment, *, anew: bool
+    ) -> Instance | Failure:
+        if anew:
+            await self._replace(instance_id)
+        if instance := self._instances.get(instance_id):
+            return instance
+        holder = self._ledger.claim(instance_id)
+        if holder != self._worker_id or self._instances.why_lost(instance_id):
+            return self._told_as_lost(instance_id, holder)
+        return await self._make(instance_id, call_spec(request, construct=True), environment)
 
     async def _replace(self, instance_id: str) -> None:
         self._ledger.take_over(instance_id)
-        self._lost.pop(instance_id, None)
-        if instance := self._instances.pop(instance_id, None):
+        if instance := self._instances.get(instance_id):
             logger.info("instance %s is made anew, as asked", instance_id)
-            await self._supervisor.end(instance.child)
+            async with instance.turn:  # a call that runs on the old one ends first
+                self._instances.lose(instance, "it was made anew")
+                await self._supervisor.end(instance.child)
+        self._instances.forget(instance_id)
 
-    async def _create(
-        self, instance_id: str, request: FunctionRequest, environment: Environment, sink: Sink
-    ) -> Execution:
+    async def _make(self, instance_id: str, spec: CallSpec, environment: Environment) -> Instance:
         now = utc_from_ms(self._clock.time_ms())
         try:
-            spec = call_spec(request, construct=True)
+            await self._make_room()
             child = await self._supervisor.new_child(environment, spec, holds_instance=True)
         except BaseException:
             self._ledger.release(instance_id)
             raise
-        instance = self._instances[instance_id] = _Instance(child, spec.target, now, now)
-        return await self._call(instance_id, instance, spec, sink)
+        instance = Instance(instance_id, child, spec.target, now, now, self._clock.monotonic())
+        self._instances.hold(instance)
+        return instance
 
-    async def _call(self, instance_id: str, instance: _Instance, spec: CallSpec, sink: Sink) -> Execution:
+    async def _make_room(self) -> None:
+        try:
+            leaving = self._instances.room_for_one_more()
+        except AllBusy as busy:
+            raise RequestRefused(f"{busy}; use more workers, or raise FLASHTRIAL_MAX_INSTANCES") from busy
+        await asyncio.gather(*(self._supervisor.end(instance.child) for instance, _reason in leaving))
+
+    async def _call(self, instance: Instance, request: FunctionRequest, sink: Sink) -> Execution:
         if not instance.child.takes_calls:
-            await self._bury(instance_id, instance, await instance.child.ended())
-            return Execution(self._told_as_lost(instance_id, self._worker_id), instance_id)
+            await self._note_death(instance)
+            return Execution(self._told_as_lost(instance.instance_id, self._worker_id), instance.instance_id)
+        spec = call_spec(request, construct=not instance.child.conversation.constructed, stream=sink.streams)
         instance.method_calls += 1
         try:
-            outcome = await instance.child.call(spec, sink)
+            outcome = await instance.child.call(spec, sink, call_limits(request, self._call_defaults))
         except asyncio.CancelledError:
             if not instance.lives_on:
-                await self._let_go(instance_id, instance, "a call on it was cancelled, and did not stop when asked")
+                await self._let_go(instance, "a call on it was cancelled, and did not stop when asked")
             raise
         instance.last_used = utc_from_ms(self._clock.time_ms())
-        info = instance.info()
-        await self._after(instance_id, instance, outcome)
-        return Execution(outcome, instance_id, info if isinstance(outcome, Returned | Raised) else None)
+        self._instances.touch(instance)
+        info = instance.info() if isinstance(outcome, Returned | Raised) else None
+        await self._after(instance, outcome)
+        return Execution(outcome, instance.instance_id, info)
 
-    async def _after(self, instance_id: str, instance: _Instance, outcome: Outcome) -> None:
+    async def _after(self, instance: Instance, outcome: Outcome) -> None:
         match outcome:
             case Raised() if not instance.child.conversation.constructed:
-                await self._let_go(instance_id, instance, reason=None)
+                await self._let_go(instance, "its constructor failed")
             case TimedOut() if instance.lives_on:
-                pass  # it stopped when asked, and lives on
+                pass  # it stopped when asked
             case Died() | TimedOut() | OverMemory() as end:
-                await self._let_go(instance_id, instance, failure_of(end).message)
+                await self._let_go(instance, failure_of(end).message)
 
-    async def _bury(self, instance_id: str, instance: _Instance, exit_code: int | None) -> None:
-        await self._let_go(instance_id, instance, failure_of(Died(exit_code)).message)
+    async def _note_death(self, instance: Instance) -> None:
+        """It died while nobody looked."""
+        await self._let_go(instance, failure_of(Died(await instance.child.ended())).message)
 
-    async def _let_go(self, instance_id: str, instance: _Instance, reason: str | None) -> None:
+    async def _let_go(self, instance: Instance, reason: str) -> None:
         """End the child. An instance that had come to be is remembered as lost; one that had not may be tried again."""
-        constructed = instance.child.conversation.constructed
-        self._instances.pop(instance_id, None)
-        if constructed:
-            self._lost[instance_id] = reason or "it ended"
-            while len(self._lost) > _LOST_KEPT:
-                self._lost.pop(next(iter(self._lost)))
-        else:
-            self._ledger.release(instance_id)
+        came_to_be = instance.child.conversation.constructed
+        self._instances.lose(instance, reason if came_to_be else None)
+        if not came_to_be:
+            self._ledger.release(instance.instance_id)
         await asyncio.shield(self._supervisor.end(instance.child))
 
+    def _sweep_later(self) -> None:
+        """Look again when the first instance can have been idle for too long."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+        wait_s = self._instances.next_look_s()
+        loop = asyncio.get_running_loop()
+        self._sweep = None if wait_s is None else loop.call_later(wait_s, self._sweep_now)
+
+    def _sweep_now(self) -> None:
+        for instance, _reason in self._instances.too_long_idle():
+            ending = asyncio.ensure_future(self._supervisor.end(instance.child))
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+        self._sweep_later()
+
+    def close(self) -> None:
+        """Stop looking for idle instances; the supervisor ends them all."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+
     def _told_as_lost(self, instance_id: str, holder: str) -> Failure:
-        why = self._lost.get(instance_id)
+        why = self._instances.why_lost(instance_id)
         where = f"this worker ({holder})" if holder == self._worker_id else f"worker {holder}"
         happened = f"was held by {where} and is gone: {why}" if why else f"is held by {where}, which is not this one"
         return Failure(
