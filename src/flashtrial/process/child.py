@@ -21,7 +21,7 @@ from flashtrial.process.memory import resident_bytes
 from flashtrial.process.outcome import Cancelled, Ending, Outcome, OverMemory, TimedOut
 from flashtrial.process.output import OutputPipe, log_late_output
 from flashtrial.process.sink import Sink
-from flashtrial.protocol.child import Message, ProtocolError, Raised, Returned, Yielded
+from flashtrial.protocol.child import Message, ProtocolError, Raised, Ready, Returned, Yielded
 
 SOFT_GRACE_S: Final = 0.25
 TERM_GRACE_S: Final = 0.3
@@ -80,6 +80,20 @@ class Child:
     def takes_calls(self) -> bool:
         """Whether it is idle and, as far as can be seen without waiting, alive."""
         return self.conversation.phase.takes_calls and not self._is_over()
+
+    async def until_ready(self, deadline_s: float) -> None:
+        """Wait until a child that starts slowly can take calls, so that its start is no part of a call's time.
+
+        A child that dies before, or takes longer than `deadline_s`, is found out by its first call.
+        """
+        self._channel.set_timeout(deadline_s)
+        try:
+            with contextlib.suppress(ChannelClosed, TimeoutError):
+                await asyncio.to_thread(self._channel.receive)
+        except asyncio.CancelledError:
+            await asyncio.shield(self.end())
+            raise
+        self._channel.set_timeout(None)
 
     async def call(self, spec: CallSpec, sink: Sink, limits: CallLimits = NO_LIMITS) -> Outcome:
         """Run one call; `sink` gets its output as it comes, and all of it before this returns.
@@ -247,6 +261,8 @@ class _Exchange:
                     self._sink.yielded(value)
             case Raised():
                 self._settle(self._child.conversation.heard(message, b""))
+            case Ready():
+                pass
             case _:
                 raise ProtocolError(f"a child answers calls, it does not send {type(message).__name__}")
 

@@ -29,7 +29,7 @@ from flashtrial.process.capture import OutputCapture
 from flashtrial.process.channel import Channel, ChannelClosed
 from flashtrial.process.process_state import ProcessState
 from flashtrial.process.serialization_utils import Arguments, BadArguments, BadResult, SerializationUtils
-from flashtrial.protocol.child import Blame, Invoke, ProtocolError, Raised, Returned, Setup, Yielded
+from flashtrial.protocol.child import Blame, Invoke, ProtocolError, Raised, Ready, Returned, Setup, Yielded
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -61,6 +61,7 @@ class InstanceHost:
         """Take calls until the parent is gone."""
         self._capture.install()
         signal.signal(signal.SIGUSR1, self._on_cancel)
+        self._channel.send(Ready())
         while True:
             try:
                 message, descriptors = self._channel.receive()

@@ -16,6 +16,7 @@ from flashtrial.process.interpreter import SpawnedProcess, start_python
 from flashtrial.process.template import Template, TemplateLost
 from flashtrial.protocol.child import Setup
 
+SPAWN_DEADLINE_S: Final = 60.0
 _HOST: Final = "from flashtrial.process.instance_host import main; main()"
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,9 @@ class Launcher:
                 template.stop()
                 logger.warning("%s; spawning instead", lost, extra={"action": "template_lost"})
         spawned, endpoint = spawn(environment, self._variables, own)
-        return Child(spawned, Channel(endpoint), holds_instance=holds_instance)
+        child = Child(spawned, Channel(endpoint), holds_instance=holds_instance)
+        await child.until_ready(SPAWN_DEADLINE_S)
+        return child
 
     def _template(self, environment: Environment) -> Template:
         template = self._templates.get(environment.key)

@@ -100,7 +100,12 @@ class Template:
         return self._popen is not None and self._popen.poll() is None
 
     def start(self) -> None:
-        """Start the process; it is of use at once, since requests wait in its socket."""
+        """Start the process, again if it was lost; it is of use at once, since requests wait in its socket."""
+        self.stop()
+        with self._lock:  # whoever still waits for the lost one is told so first
+            self._start()
+
+    def _start(self) -> None:
         ours, theirs = socket_pair()
         with theirs:
             self._popen = start_python(_ZYGOTE, theirs, self._variables)

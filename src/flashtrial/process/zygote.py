@@ -54,11 +54,12 @@ class Zygote:
     def serve(self) -> None:
         """Answer requests and reap children until the handler is gone."""
         while True:
-            for descriptor, _events in self._poll.poll():
-                if descriptor != self._channel.fileno():
-                    self._reap(descriptor)
-                elif not self._answer_ready():
-                    return
+            ready = {descriptor for descriptor, _events in self._poll.poll()}
+            # the dead first: answering may reap as well, and a new child may get a dead one's descriptor number
+            for pidfd in ready & self._pidfds.keys():
+                self._reap(pidfd)
+            if self._channel.fileno() in ready and not self._answer_ready():
+                return
 
     def _answer_ready(self) -> bool:
         try:

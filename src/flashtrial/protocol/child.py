@@ -87,6 +87,11 @@ Command = Setup | Preload | Fork | AskStatus | Invoke
 
 
 @dataclass(frozen=True, slots=True)
+class Ready:
+    """The child's imports are done; sent once, before anything else."""
+
+
+@dataclass(frozen=True, slots=True)
 class Returned:
     """The call's value, encoded: base64(cloudpickle) or JSON text, inline or in the passed descriptor.
 
@@ -141,7 +146,7 @@ class Status:
     exit_code: int | None
 
 
-Event = Returned | Yielded | Raised | Preloaded | Forked | Status
+Event = Ready | Returned | Yielded | Raised | Preloaded | Forked | Status
 Message = Command | Event
 
 _TYPES: Final[tuple[type[Any], ...]] = (
@@ -150,6 +155,7 @@ _TYPES: Final[tuple[type[Any], ...]] = (
     Fork,
     AskStatus,
     Invoke,
+    Ready,
     Returned,
     Yielded,
     Raised,

@@ -25,6 +25,7 @@ MESSAGES = st.one_of(
         st.none() | st.binary(max_size=100),
     ),
     st.builds(wire.Yielded, TEXT, st.none() | st.binary(max_size=100)),
+    st.just(wire.Ready()),
     st.builds(wire.Returned, TEXT, st.none() | st.binary(max_size=100), st.booleans()),
     st.builds(wire.Raised, TEXT, st.sampled_from(wire.Blame), TEXT, st.booleans(), st.booleans()),
     st.builds(wire.Preloaded, st.lists(TEXT, max_size=3).map(tuple), st.booleans(), TEXT),
