@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -28,6 +29,8 @@ BeforeInstall = Callable[[Path, Sequence[str]], Awaitable[None]]
 
 _KEPT_BYTES = 4 * 1024 * 1024  # the list of what to install must not be cut
 _DAMAGED = {"action": "cache_damaged"}
+_NAME = re.compile(r"[^\w.-]")  # a requirement begins with its name
+_FORGET_DEADLINE_S = 10.0  # uv waits there for all that use its cache
 
 
 async def install_beside(
@@ -43,7 +46,7 @@ async def install_beside(
         packages = await _resolve(run, plan)
         if packages:
             await before_install(run.cache, packages)
-            await _install(run, _listed(beside / "resolved.txt", packages), beside / "site")
+            await _install(run, packages, beside / "site")
     except CommandTimedOut as error:
         raise InstallFailed(_message(plan, tool, f"not done after {deadline_s:g} s", error.stderr)) from error
     except CommandFailed as error:
@@ -64,14 +67,35 @@ class _Run:
         self._environment = tool.environment(env.without_secrets(env.snapshot()), cache, beside)
         self.cache = Path(self._environment.get("UV_CACHE_DIR", cache))
 
-    async def __call__(self, command: Sequence[str]) -> CompletedCommand:
+    async def __call__(self, command: Sequence[str], deadline_s: float | None = None) -> CompletedCommand:
+        left_s = max(self._deadline - time.monotonic(), 0)
         return await run_logged_subprocess(
             command,
-            deadline_s=max(self._deadline - time.monotonic(), 0),
+            deadline_s=left_s if deadline_s is None else min(left_s, deadline_s),
             env=self._environment,
             cwd=self.beside,
             kept_bytes=_KEPT_BYTES,
         )
+
+    async def despite_cache(self, command: Sequence[str], packages: Sequence[str]) -> CompletedCommand:
+        """Run `command`, which concerns `packages`, and, should it fail over its cache, once more without."""
+        try:
+            return await self(command)
+        except CommandFailed as error:
+            if not self.tool.blames_cache(error.stderr):
+                raise
+            log.warning("%s's cache may be damaged; doing without", self.tool.name, extra=_DAMAGED)
+            await self.forget(packages)
+            return await self(self.tool.uncached(command))
+
+    async def forget(self, packages: Sequence[str]) -> None:
+        """Take packages whose files are damaged out of the cache; best effort."""
+        command = self.tool.forget_command([_NAME.split(package, 1)[0] for package in packages])
+        if command:
+            try:
+                await self(command, _FORGET_DEADLINE_S)
+            except CommandError as error:
+                log.warning("could not take damaged packages out of the cache: %s", error, extra=_DAMAGED)
 
 
 async def _resolve(run: _Run, plan: InstallPlan) -> tuple[str, ...]:
@@ -80,22 +104,24 @@ async def _resolve(run: _Run, plan: InstallPlan) -> tuple[str, ...]:
     report = run.beside / "report.json"
     kept = _listed(run.beside / "base.txt", plan.base_pins)
     try:
-        done = await run(run.tool.resolve_command(requirements, kept, report))
+        done = await run.despite_cache(run.tool.resolve_command(requirements, kept, report), plan.requirements)
     except CommandFailed as error:
         if not run.tool.is_conflict(error.stderr):
             raise
         protected = _listed(run.beside / "protected.txt", plan.protected_pins)
-        done = await run(run.tool.resolve_command(requirements, protected, report))
+        done = await run.despite_cache(run.tool.resolve_command(requirements, protected, report), plan.requirements)
     return run.tool.resolved(done.stderr, report)
 
 
-async def _install(run: _Run, resolved: Path, site: Path) -> None:
-    await run(run.tool.install_command(resolved, site))
+async def _install(run: _Run, packages: Sequence[str], site: Path) -> None:
+    command = run.tool.install_command(_listed(run.beside / "resolved.txt", packages), site)
+    await run.despite_cache(command, packages)
     if damaged := await asyncio.to_thread(damaged_packages, site):
         names = ", ".join(damaged)
         log.warning("%s's cache has damaged files of %s; getting them anew", run.tool.name, names, extra=_DAMAGED)
+        await run.forget(damaged)
         await asyncio.to_thread(shutil.rmtree, site)
-        await run(run.tool.install_command(resolved, site, cached=False))
+        await run(run.tool.uncached(command))
         if damaged := await asyncio.to_thread(damaged_packages, site):
             raise InstallFailed(f"the index gives damaged packages: {', '.join(damaged)}")
 

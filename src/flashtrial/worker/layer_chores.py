@@ -11,7 +11,7 @@ from flashtrial.worker.cache_sync import CacheSync
 from flashtrial.worker.layer_budget import enforce_budget, unshared_packages
 from flashtrial.worker.layer_manifest import read_manifest
 from flashtrial.worker.layers import Layers
-from flashtrial.worker.uv_commands import cache_clean_command, with_settings
+from flashtrial.worker.uv_commands import Uv, with_settings
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class LayerChores:
     async def _forget(self, names: list[str]) -> None:
         environment = with_settings(env.without_secrets(env.snapshot()), self._own_cache)
         try:
-            await run_logged_subprocess(cache_clean_command(names), deadline_s=_CLEAN_DEADLINE_S, env=environment)
+            await run_logged_subprocess(Uv().forget_command(names), deadline_s=_CLEAN_DEADLINE_S, env=environment)
         except CommandError as error:
             log.warning("could not take %s out of uv's cache: %s", ", ".join(names), error)
 

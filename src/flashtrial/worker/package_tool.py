@@ -1,7 +1,7 @@
 """What a layer is built with: uv, or the pip of the worker's interpreter. The same plan gives the same layer."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -26,8 +26,20 @@ class PackageTool(Protocol):
         """The exact requirements that the command above found; `said` is its standard error."""
         ...
 
-    def install_command(self, resolved: Path, site: Path, *, cached: bool = True) -> list[str]:
+    def install_command(self, resolved: Path, site: Path) -> list[str]:
         """Put exactly the packages of `resolved` into `site`."""
+        ...
+
+    def uncached(self, command: Sequence[str]) -> list[str]:
+        """The same command without the use of a cache."""
+        ...
+
+    def forget_command(self, packages: Sequence[str]) -> list[str] | None:
+        """Take `packages` (names) out of the cache; None where the tool needs no help with that."""
+        ...
+
+    def blames_cache(self, said: str) -> bool:
+        """Whether it may have failed because its cache is damaged."""
         ...
 
     def is_conflict(self, said: str) -> bool:

@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,10 +54,20 @@ class Pip:
         found = json.loads(report.read_text(encoding="utf-8"))
         return tuple(sorted(_exact(item) for item in found["install"]))
 
-    def install_command(self, resolved: Path, site: Path, *, cached: bool = True) -> list[str]:
+    def install_command(self, resolved: Path, site: Path) -> list[str]:
         """Put exactly the packages of `resolved` into `site`."""
-        command = [*self._install(), "--no-deps", "--requirement", str(resolved), "--target", str(site)]
-        return command if cached else [*command, "--no-cache-dir"]
+        return [*self._install(), "--no-deps", "--requirement", str(resolved), "--target", str(site)]
+
+    def uncached(self, command: Sequence[str]) -> list[str]:
+        """The same command without the use of a cache."""
+        return [*command, "--no-cache-dir"]
+
+    def forget_command(self, packages: Sequence[str]) -> None:
+        """None: pip keeps what it downloaded with its hash, and unpacks it anew."""
+
+    def blames_cache(self, said: str) -> bool:
+        """Whether pip may have failed because its cache is damaged."""
+        return "BadZipFile" in said or "Wheel is invalid" in said
 
     def is_conflict(self, said: str) -> bool:
         """Whether pip found that the requirements, or they and the constraints, exclude each other."""

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from flashtrial.core import files
 from flashtrial.worker.package_tool import telling
 
 _RESOLVED = re.compile(r"^ \+ (?P<name>[\w.-]+)==(?P<version>\S+?)(?: \(from (?P<url>\S+)\))?$", re.MULTILINE)
+_CACHE = re.compile(r"cache entry|wheel is invalid|Failed to install:|Failed to (?:read|open|decode).*cache")
 _CHATTER = re.compile(r"^(Using (Python|CPython)|Resolved |warning: |\s*$)")
 
 # What pip reads and uv does not, under uv's names, so that one set-up serves both. pip separates by blanks.
@@ -55,10 +56,21 @@ class Uv:
         """The exact requirements that a dry run listed."""
         return tuple(_exact(match) for match in _RESOLVED.finditer(said))
 
-    def install_command(self, resolved: Path, site: Path, *, cached: bool = True) -> list[str]:
+    def install_command(self, resolved: Path, site: Path) -> list[str]:
         """Put exactly the packages of `resolved` into `site`."""
-        command = [*self._pip_install(), "--no-deps", "--requirements", str(resolved), "--target", str(site)]
-        return command if cached else [*command, "--no-cache"]
+        return [*self._pip_install(), "--no-deps", "--requirements", str(resolved), "--target", str(site)]
+
+    def uncached(self, command: Sequence[str]) -> list[str]:
+        """The same command without the use of a cache."""
+        return [*command, "--no-cache"]
+
+    def forget_command(self, packages: Sequence[str]) -> list[str]:
+        """Take all versions of `packages` (names) out of uv's cache."""
+        return [uv.find_uv_bin(), "cache", "clean", "--color=never", "--no-progress", *packages]
+
+    def blames_cache(self, said: str) -> bool:
+        """Whether uv may have failed because its cache is damaged."""
+        return _CACHE.search(said) is not None
 
     def is_conflict(self, said: str) -> bool:
         """Whether uv found that the requirements, or they and the constraints, exclude each other."""
@@ -80,11 +92,6 @@ def with_settings(given: Mapping[str, str], cache: Path) -> dict[str, str]:
         if given.get(theirs) and not given.get(ours) and not given.get(_OLD_NAMES.get(ours, ours)):
             chosen[ours] = ",".join(given[theirs].split()) if ours in _SEPARATED_BY_COMMA else given[theirs]
     return chosen
-
-
-def cache_clean_command(packages: list[str]) -> list[str]:
-    """Take all versions of `packages` (canonical names) out of uv's cache."""
-    return [uv.find_uv_bin(), "cache", "clean", "--color=never", "--no-progress", *packages]
 
 
 def link_mode(cache: Path, target: Path) -> str:
