@@ -139,6 +139,8 @@ class CarefulScaler(_JobScaler):  # type: ignore[misc]
         self._signals += 1
         if self._signals > 1:
             self._leave_now(128 + signum)
+        # written as it is: a log record may wait for a lock that the interrupted code holds
+        os.write(2, f"{signal.Signals(signum).name}: leaving within {self._settings.drain_s:g} s\n".encode())
         _in_background(self._settings.drain_s + _LATE_S, functools.partial(self._leave_now, 1))
         self.kill_worker()
 
