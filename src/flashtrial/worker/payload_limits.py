@@ -20,7 +20,7 @@ RUNPOD_LIMIT_BYTES: Final = 10_000_000
 
 _ENVELOPE_BYTES: Final = 1024
 _LEAST_OUTPUT_BYTES: Final = 4096
-_LEAST_PLACE_BYTES: Final = 256
+_LEAST_KEPT_BYTES: Final = 16
 _LONGEST_ESCAPE: Final = 6
 _ADVICE: Final = "Return something smaller, or give the endpoint a network volume for large results."
 
@@ -111,8 +111,8 @@ def cut(text: str, room_bytes: int) -> str:
     """`text` with its middle left out, so that it takes at most about `room_bytes` as JSON; whole where it fits."""
     size_bytes = json_bytes(text)
     data = text.encode("utf-8", "backslashreplace")
-    kept_bytes = max(room_bytes, _LEAST_PLACE_BYTES)
-    while size_bytes > room_bytes and kept_bytes >= _LEAST_PLACE_BYTES:
+    kept_bytes = max(room_bytes, _LEAST_KEPT_BYTES)
+    while size_bytes > room_bytes and kept_bytes >= _LEAST_KEPT_BYTES:
         kept_bytes = min(kept_bytes, len(data)) * 3 // 4
         kept = HeadAndTail(kept_bytes)
         kept.add(data)
