@@ -65,6 +65,12 @@ class Bundles:
         """Whether there is such a bundle, as far as we know not a damaged one."""
         return name not in self._damaged and (self._root / name / "manifest.json").is_file()
 
+    def names(self) -> list[str]:
+        """The names of all bundles that are there."""
+        if not self._root.is_dir():
+            return []
+        return sorted(path.name for path in self._root.iterdir() if not path.name.startswith("."))
+
     def unpack(self, name: str, target: Path, stop: threading.Event) -> bool:
         """Fill `target` with what the bundle holds; False when there is none.
 

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from flashtrial.core import files
@@ -47,7 +48,8 @@ class CacheSync:
         self._layers = layers
         self._stored = Bundles(root / "layers", clock, lease_s)
         own = root / "endpoints" / (Path(endpoint).name or _NO_ENDPOINT)
-        self._packages = Bundles(own / "uv-cache", clock, lease_s)
+        self._wheels = Bundles(own / "uv-cache" / "wheels", clock, lease_s)
+        self._built = Bundles(own / "uv-cache" / "built", clock, lease_s)
 
     def layer(self, key: str, stop: threading.Event) -> Environment | None:
         """The layer of that key from the volume, now on this machine; None when it has none that is good.
@@ -68,26 +70,39 @@ class CacheSync:
             log.info("layer %s taken from the volume", key, extra={"action": "layer_hydrated"})
         return environment
 
+    def fill_built(self, cache: Path, requirements: Iterable[str], stop: threading.Event) -> int:
+        """Bring wheels that another worker built from source for these `requirements`; how many were brought.
+
+        Before the resolution, which may build all that it looks at. Raises `Stopped` when `stop` is set meanwhile.
+        """
+        wanted: dict[str, Requirement] = {canonicalize_name(one.name): one for one in map(Requirement, requirements)}
+        found = (tuple(name.rsplit("-", 2)) for name in self._built.names())
+        fitting = (f"{name}=={version}" for name, version, _ in found if _allows(wanted.get(name), version))
+        return sum(self._fill_one(cache, package, self._built, stop) for package in fitting)
+
     def fill(self, cache: Path, packages: Iterable[str], stop: threading.Event) -> int:
         """Bring what the volume has of `packages` (exact requirements) into uv's `cache`; how many were brought.
 
         Raises `Stopped` when `stop` is set meanwhile.
         """
-        return sum(self._fill_one(cache, package, stop) for package in packages if not _is_cached(cache, package))
+        return sum(
+            self._fill_one(cache, one, bundles, stop) for one in packages for bundles in (self._built, self._wheels)
+        )
 
-    def _fill_one(self, cache: Path, package: str, stop: threading.Event) -> bool:
+    def _fill_one(self, cache: Path, package: str, bundles: Bundles, stop: threading.Event) -> bool:
         name = _bundle_name(package)
-        if not self._packages.has(name):
+        if not bundles.has(name) or _is_cached(cache, package):
             return False
         beside = files.ensure_private_dir(cache) / f".tmp-{name}-{secrets.token_hex(4)}"
         try:
-            self._packages.unpack(name, beside, stop)
+            bundles.unpack(name, beside, stop)
             _move_in(beside, cache)
         except (BundleDamaged, OSError) as error:
             log.warning("%s; getting it from the index", error, extra={"action": "volume_package_unusable"})
             return False
         finally:
             discard(beside)
+        log.info("%s taken from the volume's cache", package, extra={"action": "package_hydrated"})
         return True
 
     def publish_layer(self, key: str, stop: threading.Event) -> bool:
@@ -101,9 +116,11 @@ class CacheSync:
 
     def publish_package(self, cache: Path, package: str, stop: threading.Event) -> bool:
         """Leave what uv's `cache` holds of one exact requirement; whether we did. Raises as `publish_layer`."""
-        if not _is_cached(cache, package):
+        kinds = {path.relative_to(cache).parts[0] for path in _pointers(cache, package)}
+        if not kinds:
             return False
-        return self._packages.publish(_bundle_name(package), lambda: _cached_members(cache, package), stop)
+        bundles = self._built if any(kind.startswith("sdists") for kind in kinds) else self._wheels
+        return bundles.publish(_bundle_name(package), lambda: _cached_members(cache, package), stop)
 
 
 def _is_as_built(place: Path) -> bool:
@@ -116,11 +133,15 @@ def _is_as_built(place: Path) -> bool:
     return False
 
 
+def _allows(requirement: Requirement | None, version: str) -> bool:
+    return requirement is not None and requirement.url is None and requirement.specifier.contains(version, True)
+
+
 def _bundle_name(package: str) -> str:
     """A file name that stands for an exact requirement on this kind of machine."""
     facts = f"{package}\n{sys.implementation.cache_tag}\n{sysconfig.get_platform()}"
-    name = package.partition(" ")[0].replace("==", "-")
-    return f"{name}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
+    spelled, _, version = package.partition(" ")[0].partition("==")
+    return f"{canonicalize_name(spelled)}-{version or 'address'}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
 
 
 def _pointers(cache: Path, package: str) -> Iterator[Path]:

@@ -24,8 +24,9 @@ from flashtrial.worker.package_tool import PackageTool
 
 log = logging.getLogger(__name__)
 
-BeforeInstall = Callable[[Path, Sequence[str]], Awaitable[None]]
-"""Told uv's cache and the exact packages, before they are installed."""
+FillCache = Callable[[Path, Sequence[str], bool], Awaitable[None]]
+"""Told uv's cache and what is wanted: requirements before they are resolved, exact packages (True) before they are
+installed."""
 
 _KEPT_BYTES = 4 * 1024 * 1024  # the list of what to install must not be cut
 _DAMAGED = {"action": "cache_damaged"}
@@ -34,7 +35,7 @@ _FORGET_DEADLINE_S = 10.0  # uv waits there for all that use its cache
 
 
 async def install_beside(
-    plan: InstallPlan, beside: Path, tool: PackageTool, cache: Path, *, deadline_s: float, before_install: BeforeInstall
+    plan: InstallPlan, beside: Path, tool: PackageTool, cache: Path, *, deadline_s: float, fill_cache: FillCache
 ) -> tuple[str, ...]:
     """Install what `plan` lacks into ``beside/site``; the exact packages that were installed.
 
@@ -43,9 +44,10 @@ async def install_beside(
     """
     run = _Run(beside, tool, cache, time.monotonic() + deadline_s)
     try:
+        await fill_cache(run.cache, plan.missing, False)
         packages = await _resolve(run, plan)
         if packages:
-            await before_install(run.cache, packages)
+            await fill_cache(run.cache, packages, True)
             await _install(run, packages, beside / "site")
     except CommandTimedOut as error:
         raise InstallFailed(_message(plan, tool, f"not done after {deadline_s:g} s", error.stderr)) from error

@@ -64,7 +64,7 @@ class LayerMaker:
         beside = self._layers.new_beside(plan.key)
         try:
             packages = await install_beside(
-                plan, beside, tool, self._cache, deadline_s=self._deadline_s, before_install=self._fill_cache
+                plan, beside, tool, self._cache, deadline_s=self._deadline_s, fill_cache=self._fill_cache
             )
             environment = await _uninterrupted(self._layers.publish, beside, plan.key, plan.requirements, packages)
         finally:
@@ -82,10 +82,10 @@ class LayerMaker:
         except InstallFailed as failed:
             raise InstallFailed(f"{missing}\nthere is no compiler: {failed}") from missing
 
-    async def _fill_cache(self, cache: Path, packages: Sequence[str]) -> None:
-        volume = self._volume
-        if volume is not None:
-            await _in_time(lambda stop: volume.fill(cache, packages, stop), self._deadline_s)
+    async def _fill_cache(self, cache: Path, wanted: Sequence[str], resolved: bool) -> None:
+        if self._volume is not None:
+            fill = self._volume.fill if resolved else self._volume.fill_built
+            await _in_time(lambda stop: fill(cache, wanted, stop), self._deadline_s)
 
 
 async def _in_time(work: Callable[[threading.Event], T], deadline_s: float) -> T | None:

@@ -15,6 +15,7 @@ _BACKEND = """
 import base64, hashlib, pathlib, sys, zipfile
 {before}
 def build_wheel(directory, settings=None, metadata=None):
+    {during}
     name = "{name}-{version}-py3-none-any.whl"
     info = "{name}-{version}.dist-info"
     files = {{
@@ -71,11 +72,14 @@ def make_wheel(
     return path
 
 
-def make_source(links: Path, name: str, version: str = "1.0", before: str = "") -> Path:
-    """Sources in `links` that are built by a backend inside them; `before` is run by it before it builds."""
+def make_source(links: Path, name: str, version: str = "1.0", *, before: str = "", during: str = "pass") -> Path:
+    """Sources in `links` that are built by a backend inside them.
+
+    `before` is run whenever it is loaded, which is several times a build, `during` (one line) once a build.
+    """
     files = {
         "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
-        "backend.py": _BACKEND.format(name=name, version=version, module=name, before=before),
+        "backend.py": _BACKEND.format(name=name, version=version, module=name, before=before, during=during),
         "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
     }
     links.mkdir(parents=True, exist_ok=True)
