@@ -1,7 +1,7 @@
 """The parent's half of one child: sends calls, listens, gives up, buries.
 
-Nothing is registered with an event loop between calls, so a child made under one loop serves calls of the next. A child
-belongs to one thread and takes one call at a time.
+A child made under one event loop serves calls of the next: it listens in whichever loop calls it. It belongs to one
+thread and takes one call at a time.
 """
 
 import asyncio
@@ -9,7 +9,6 @@ import contextlib
 import os
 import select
 import signal
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -26,6 +25,7 @@ from flashtrial.protocol.child import Message, ProtocolError, Raised, Ready, Ret
 SOFT_GRACE_S: Final = 0.25
 TERM_GRACE_S: Final = 0.3
 MEMORY_LOOK_S: Final = 0.5
+PIPE_PATIENCE_S: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,11 @@ class ChildProcess(Protocol):
     @property
     def pidfd(self) -> int | None:
         """Readable when the process has ended; None where the platform has none (then the socket's end tells)."""
+        ...
+
+    @property
+    def is_doomed(self) -> bool:
+        """Whether it is over, or will be in a moment, because the process it lives from is."""
         ...
 
     def signal_leader(self, number: signal.Signals) -> None:
@@ -75,6 +80,8 @@ class Child:
         self.conversation = Conversation(holds_instance=holds_instance)
         self._channel = channel
         self._late: set[OutputPipe] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._exchange: _Exchange | None = None
 
     @property
     def takes_calls(self) -> bool:
@@ -101,19 +108,17 @@ class Child:
         A call that reaches a limit, or whose task is cancelled, is ended in three steps (ask, TERM, KILL) within a
         second; the cancellation goes on once that is done. An instance that answers when asked lives on.
         """
-        exchange = _Exchange(self, spec.call_id, sink)
+        self._listen()
+        exchange = self._exchange = _Exchange(self, spec.call_id, sink)
         try:
-            with exchange.listening(limits.memory_bytes):
-                self._send(spec, exchange)
-                try:
-                    async with asyncio.timeout(limits.timeout_s):
-                        return await asyncio.shield(exchange.outcome)
-                except TimeoutError:
-                    return await exchange.end(TimedOut(limits.timeout_s or 0.0))
-                except asyncio.CancelledError:
-                    await asyncio.shield(exchange.end(Cancelled()))
-                    raise
+            self._send(spec, exchange)
+            return await exchange.within(limits)
+        except asyncio.CancelledError:
+            await asyncio.shield(exchange.end(Cancelled()))
+            raise
         finally:
+            exchange.close()
+            self._exchange = None
             self._keep_late_output(exchange)
 
     async def end(self, grace_s: float = TERM_GRACE_S) -> Outcome | None:
@@ -133,14 +138,62 @@ class Child:
 
     def bury(self, exit_code: int | None) -> Outcome | None:
         """Note that the process is over and let go of its descriptors; the outcome of the call it was in, if any."""
+        self.stop_listening()
         outcome = self.conversation.died(exit_code)
         self._channel.close()
         self.process.close()
         return outcome
 
-    @property
-    def channel(self) -> Channel:
-        return self._channel
+    def _listen(self) -> None:
+        """Hear the child's answers and its end in this loop; kept up between calls, since registering costs more."""
+        loop = asyncio.get_running_loop()
+        if self._loop is loop:
+            return
+        self._loop = loop
+        loop.add_reader(self._channel.fileno(), self._on_event)
+        if self.process.pidfd is not None:
+            loop.add_reader(self.process.pidfd, self._on_over)
+
+    def stop_listening(self) -> None:
+        """Safe to call twice, and when the loop is closed by now."""
+        loop, self._loop = self._loop, None
+        if loop is not None and not loop.is_closed():
+            loop.remove_reader(self._channel.fileno())
+            if self.process.pidfd is not None:
+                loop.remove_reader(self.process.pidfd)
+
+    def _on_event(self) -> None:
+        try:
+            for message, descriptors in self._channel.receive_ready():
+                self._take(message, descriptors)
+        except ChannelClosed:
+            self._on_over()
+
+    def _on_over(self) -> None:
+        """The process is over, or about to be; when no call is under way, the next look at it finds that out."""
+        self.stop_listening()
+        if self._exchange is not None:
+            self._exchange.on_death()
+
+    def _take(self, message: Message, descriptors: list[int]) -> None:
+        match message:
+            case Returned():
+                self._settle(message, blobs.take(message.value, lambda: descriptors.pop(0)))
+            case Raised():
+                self._settle(message, b"")
+            case Yielded():
+                value = blobs.take(message.value, lambda: descriptors.pop(0))
+                if self._exchange is not None and self.conversation.concerns(message.call_id):
+                    self._exchange.sink.yielded(value)
+            case Ready():
+                pass
+            case _:
+                raise ProtocolError(f"a child answers calls, it does not send {type(message).__name__}")
+
+    def _settle(self, event: Returned | Raised, value: bytes) -> None:
+        outcome = self.conversation.heard(event, value)
+        if self._exchange is not None:
+            self._exchange.settle(outcome)
 
     def _send(self, spec: CallSpec, exchange: "_Exchange") -> None:
         self.conversation.begun(spec.call_id)
@@ -157,7 +210,7 @@ class Child:
 
     def _is_over(self) -> bool:
         descriptor = self.process.pidfd
-        return descriptor is not None and _is_readable(descriptor)
+        return self.process.is_doomed or (descriptor is not None and _is_readable(descriptor))
 
     def _keep_late_output(self, exchange: "_Exchange") -> None:
         """A grandchild may still hold the call's pipe: closing our end would kill it with SIGPIPE at its next write."""
@@ -187,95 +240,82 @@ class Child:
 
 
 class _Exchange:
-    """One call's listening: the control socket, the output pipe and the process's end, until the outcome is there."""
+    """One call: its output pipe, its limits, and its outcome, which comes once."""
 
     def __init__(self, child: Child, call_id: str, sink: Sink) -> None:
         self.call_id = call_id
+        self.sink = sink
         self.pipe = OutputPipe(sink.output)
-        self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._child = child
-        self._sink = sink
+        self._loop = asyncio.get_running_loop()
+        self._outcome: asyncio.Future[Outcome] = self._loop.create_future()
         self._burial: asyncio.Task[None] | None = None
-        self._memory_look: asyncio.TimerHandle | None = None
+        # a quick call's output is taken at its end: registering the pipe would cost more than the call
+        self._timers = [self._loop.call_later(PIPE_PATIENCE_S, self._hear_output)]
+        self._hears_output = False
 
-    @contextlib.contextmanager
-    def listening(self, memory_limit_bytes: int | None) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        readers: dict[int, Callable[[], None]] = {
-            self._child.channel.fileno(): self._on_event,
-            self.pipe.read_end: self._on_output,
-        }
-        if self._child.process.pidfd is not None:
-            readers[self._child.process.pidfd] = self._on_death
-        for descriptor, callback in readers.items():
-            loop.add_reader(descriptor, callback)
-        if memory_limit_bytes is not None:
-            self._look_at_memory(memory_limit_bytes)
+    async def within(self, limits: CallLimits) -> Outcome:
+        """The outcome; a call over its time is ended, one over its memory as well."""
+        if limits.memory_bytes is not None:
+            self._look_at_memory(limits.memory_bytes)
+        if limits.timeout_s is None:
+            return await self._outcome
         try:
-            yield
-        finally:
-            for descriptor in readers:
-                loop.remove_reader(descriptor)
-            if self._memory_look is not None:
-                self._memory_look.cancel()
+            async with asyncio.timeout(limits.timeout_s):
+                return await self._outcome
+        except TimeoutError:
+            return await self.end(TimedOut(limits.timeout_s))
 
     async def end(self, ending: Ending) -> Outcome:
         """Ask the code to stop; when it does not, end its process and all that it started."""
+        if self._outcome.cancelled():  # whoever waited for it was cancelled, and it with them
+            self._outcome = self._loop.create_future()
         if self._child.conversation.asked_to_end(ending):
             self._child.process.signal_leader(signal.SIGUSR1)
-            await asyncio.wait({self.outcome}, timeout=SOFT_GRACE_S)
-        if not self.outcome.done():
-            self._bury_once(patience_s=0.0)
-        return await self.outcome
-
-    def _look_at_memory(self, limit_bytes: int) -> None:
-        used = resident_bytes(self._child.process.pid) or 0
-        if used > limit_bytes:
-            # no asking: what allocates this fast does not wait for an answer
-            if self._child.conversation.asked_to_end(OverMemory(used, limit_bytes)):
+            await asyncio.wait({self._outcome}, timeout=SOFT_GRACE_S)
+            if not self._outcome.done():
                 self._bury_once(patience_s=0.0)
-            return
-        loop = asyncio.get_running_loop()
-        self._memory_look = loop.call_later(MEMORY_LOOK_S, self._look_at_memory, limit_bytes)
+            return await self._outcome
+        return self._outcome.result() if self._outcome.done() else ending
+
+    def settle(self, outcome: Outcome | None) -> None:
+        """The call ended with `outcome`; None is none."""
+        if outcome is not None and not self._outcome.done():
+            self.pipe.drain()
+            self._outcome.set_result(outcome)
+
+    def on_death(self) -> None:
+        """The process is over, or about to be: its socket closes first, and its own exit code tells more than ours."""
+        self._bury_once(patience_s=TERM_GRACE_S)
+
+    def close(self) -> None:
+        """Stop listening; the pipe stays open."""
+        for timer in self._timers:
+            timer.cancel()
+        if self._hears_output:
+            self._loop.remove_reader(self.pipe.read_end)
+
+    def _hear_output(self) -> None:
+        self._hears_output = True
+        self._loop.add_reader(self.pipe.read_end, self._on_output)
 
     def _on_output(self) -> None:
         self.pipe.take_one()
         if self.pipe.ended:  # the code closed its own output: readable for ever, and the call goes on
-            asyncio.get_running_loop().remove_reader(self.pipe.read_end)
+            self._hears_output = False
+            self._loop.remove_reader(self.pipe.read_end)
 
-    def _on_event(self) -> None:
-        try:
-            for message, descriptors in self._child.channel.receive_ready():
-                self._take(message, descriptors)
-        except ChannelClosed:
-            self._on_death()
-
-    def _take(self, message: Message, descriptors: list[int]) -> None:
-        match message:
-            case Returned():
-                value = blobs.take(message.value, lambda: descriptors.pop(0))
-                self._settle(self._child.conversation.heard(message, value))
-            case Yielded():
-                value = blobs.take(message.value, lambda: descriptors.pop(0))
-                if self._child.conversation.concerns(message.call_id):
-                    self._sink.yielded(value)
-            case Raised():
-                self._settle(self._child.conversation.heard(message, b""))
-            case Ready():
-                pass
-            case _:
-                raise ProtocolError(f"a child answers calls, it does not send {type(message).__name__}")
-
-    def _on_death(self) -> None:
-        """The process is over, or about to be: its socket closes first, and its own exit code tells more than ours."""
-        self._bury_once(patience_s=TERM_GRACE_S)
+    def _look_at_memory(self, limit_bytes: int) -> None:
+        used = resident_bytes(self._child.process.pid) or 0
+        if used <= limit_bytes:
+            self._timers[1:] = [self._loop.call_later(MEMORY_LOOK_S, self._look_at_memory, limit_bytes)]
+        # no asking: what allocates this fast does not wait for an answer
+        elif self._child.conversation.asked_to_end(OverMemory(used, limit_bytes)):
+            self._bury_once(patience_s=0.0)
 
     def _bury_once(self, patience_s: float) -> None:
         if self._burial is None:
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(self._child.channel.fileno())
-            if self._child.process.pidfd is not None:
-                loop.remove_reader(self._child.process.pidfd)
+            self._child.stop_listening()
             self._burial = asyncio.ensure_future(self._bury(patience_s))
 
     async def _bury(self, patience_s: float) -> None:
@@ -285,12 +325,7 @@ class _Exchange:
         """
         code = await self._child.ended(patience_s=patience_s)
         self.pipe.drain()
-        self._settle(self._child.bury(code))
-
-    def _settle(self, outcome: Outcome | None) -> None:
-        if outcome is not None and not self.outcome.done():
-            self.pipe.drain()
-            self.outcome.set_result(outcome)
+        self.settle(self._child.bury(code))
 
 
 def _is_readable(descriptor: int) -> bool:

@@ -31,6 +31,10 @@ class SpawnedProcess:
         self.pid = popen.pid
         self.pidfd: int | None = os.pidfd_open(popen.pid) if hasattr(os, "pidfd_open") else None
 
+    @property
+    def is_doomed(self) -> bool:
+        return self._popen.returncode is not None
+
     def signal_leader(self, number: signal.Signals) -> None:
         self._popen.send_signal(number)  # does nothing once it was waited for
 

@@ -16,6 +16,9 @@ from typing import Any, Final
 
 from flashtrial.core import env
 
+# Python wraps both to make enum members of numbers, which costs three times the call itself.
+_handler_of: Final = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
+_mask: Final = getattr(signal.pthread_sigmask, "__wrapped__", signal.pthread_sigmask)
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD)
 
 
@@ -54,9 +57,9 @@ def _has_children() -> bool:
     return False
 
 
-def _restore_signals(was: dict[signal.Signals, Any]) -> None:
-    for number, handler in was.items():
-        if signal.getsignal(number) != handler:
+def _restore_signals(was: list[Any]) -> None:
+    for number, handler in zip(_SIGNALS, was, strict=True):
+        if _handler_of(number) != handler:
             signal.signal(number, handler)
 
 
@@ -96,7 +99,7 @@ _PARTS: Final = (
     _Part(lambda: list(sys.path), _restore_path),
     _Part(_umask, _set_umask),
     _Part(sys.getrecursionlimit, sys.setrecursionlimit),
-    _Part(lambda: {number: signal.getsignal(number) for number in _SIGNALS}, _restore_signals),
+    _Part(lambda: [_handler_of(number) for number in _SIGNALS], _restore_signals),
     _Part(_logging, _restore_logging),
-    _Part(lambda: signal.pthread_sigmask(signal.SIG_BLOCK, ()), _set_mask),
+    _Part(lambda: _mask(signal.SIG_BLOCK, ()), _set_mask),
 )

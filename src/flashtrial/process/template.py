@@ -50,6 +50,10 @@ class ForkedProcess:
         self._exit: asyncio.Task[int | None] | None = None
         self._ended = False
 
+    @property
+    def is_doomed(self) -> bool:
+        return not self._template.is_running
+
     def signal_leader(self, number: signal.Signals) -> None:
         if self.pidfd is not None:
             with contextlib.suppress(ProcessLookupError):

@@ -1,20 +1,23 @@
 """What the two executors have in common: a request made into a call spec, and what comes of a call."""
 
 import dataclasses
+import itertools
 import json
+import os
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import ormsgpack
 
 from flashtrial.core.errors import FlashtrialError
-from flashtrial.core.ids import new_id
 from flashtrial.process.call_spec import CallSpec
 from flashtrial.process.child import CallLimits
 from flashtrial.process.environment import Environment
 from flashtrial.process.outcome import Failure, Outcome
 from flashtrial.process.sink import Sink
 from flashtrial.protocol.execution import ExecutionType, FunctionRequest, InstanceInfo, SerializationFormat
+
+_numbers: Final = itertools.count(1)
 
 
 class RequestRefused(FlashtrialError):
@@ -57,7 +60,7 @@ def call_spec(request: FunctionRequest, *, construct: bool = False, stream: bool
             f"{field} is missing: this worker runs the source that comes with a request, send it along"
         )
     return CallSpec(
-        call_id=new_id("call"),
+        call_id=f"call_{os.getpid():x}_{next(_numbers):x}",
         target=target,
         source=source,
         modules=request.modules,

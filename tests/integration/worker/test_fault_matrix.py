@@ -347,6 +347,17 @@ async def test_an_evicted_instance_frees_its_memory_and_is_told_as_lost(flashtri
     await supervisor.close()
 
 
+async def test_code_that_kills_its_parent_takes_no_call_after_it_along(forking_worker: Worker) -> None:
+    source = "import os, signal\ndef f(number):\n    os.kill(os.getppid(), number)\n    return os.getppid()\n"
+    parent = (await forking_worker.handle(function_job(source, "f", 0)))["json_result"]
+    await forking_worker.handle(function_job(source, "f", int(signal.SIGKILL)))
+    zombie_or_gone = Path(f"/proc/{parent}/cmdline")
+    await wait_until_async(
+        lambda: not zombie_or_gone.exists() or zombie_or_gone.read_bytes() == b"", 5, "the parent to die"
+    )
+    assert await works(forking_worker)
+
+
 async def test_the_next_call_works_after_the_template_was_killed(forking_worker: Worker) -> None:
     assert await works(forking_worker)
     parent = "import os\ndef f():\n    return os.getppid()\n"

@@ -16,6 +16,7 @@ class NoProcess:
 
     pid = 0
     pidfd = None
+    is_doomed = False
 
     def signal_leader(self, number: object) -> None: ...
 
