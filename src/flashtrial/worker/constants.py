@@ -27,6 +27,9 @@ CLOSE_DEADLINE_S: Final = 5.0
 COMPILER_PACKAGES: Final = ("build-essential",)
 """What is installed when a package is built from source and there is no compiler."""
 
+CHILD_MODULES: Final = frozenset({"cloudpickle", "ormsgpack"})
+"""What a child itself stands on, imported before any layer: it runs with the worker's copies, whatever a layer has."""
+
 LARGE_SYSTEM_PACKAGES: Final = frozenset(
     {
         "build-essential",

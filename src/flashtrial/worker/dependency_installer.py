@@ -20,7 +20,7 @@ from flashtrial.process.environment import BASE, Environment
 from flashtrial.worker.background import Background
 from flashtrial.worker.base_packages import BasePackages
 from flashtrial.worker.cache_sync import CacheSync
-from flashtrial.worker.constants import CLOSE_DEADLINE_S
+from flashtrial.worker.constants import CHILD_MODULES, CLOSE_DEADLINE_S
 from flashtrial.worker.install_errors import InstallFailed
 from flashtrial.worker.install_plan import InstallPlan, plan_install
 from flashtrial.worker.install_settings import InstallSettings
@@ -133,6 +133,9 @@ class DependencyInstaller:
         except OSError as error:
             raise InstallFailed(f"could not install {plan.names}: {error}") from error
         self._chores.after(plan.key, is_new=found is None)
+        if unused := CHILD_MODULES & set(environment.packages):
+            what = "the layer's %s is not used: calls run with the worker's own"
+            log.warning(what, ", ".join(sorted(unused)), extra={"action": "module_not_replaced"})
         return environment
 
     def _hold(self, environment: Environment) -> None:
