@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from flashtrial.process.packing import Part
 from flashtrial.protocol.child import Invoke
 
 
@@ -14,7 +15,7 @@ class CallSpec:
     source: str
     modules: dict[str, str]
     format: str
-    arguments: bytes
+    arguments: tuple[Part, ...]
     method: str | None = None
     construct: bool = False
     stream: bool = False

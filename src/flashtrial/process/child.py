@@ -184,13 +184,13 @@ class Child:
             case Yielded():
                 value = blobs.take(message.value, lambda: descriptors.pop(0))
                 if self._exchange is not None and self.conversation.concerns(message.call_id):
-                    self._exchange.sink.yielded(value)
+                    self._exchange.sink.yielded(bytes(value))
             case Ready():
                 pass
             case _:
                 raise ProtocolError(f"a child answers calls, it does not send {type(message).__name__}")
 
-    def _settle(self, event: Returned | Raised, value: bytes) -> None:
+    def _settle(self, event: Returned | Raised, value: blobs.Blob) -> None:
         outcome = self.conversation.heard(event, value)
         if self._exchange is not None:
             self._exchange.settle(outcome)
@@ -198,7 +198,7 @@ class Child:
     def _send(self, spec: CallSpec, exchange: "_Exchange") -> None:
         self.conversation.begun(spec.call_id)
         file = blobs.to_file(spec.arguments)
-        command = spec.command(spec.arguments if file is None else None)
+        command = spec.command(blobs.joined(spec.arguments) if file is None else None)
         descriptors = [exchange.pipe.write_end, *([file] if file is not None else [])]
         try:
             with contextlib.suppress(ChannelClosed):  # the listening side finds out how it ended

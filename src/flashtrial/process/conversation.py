@@ -62,7 +62,7 @@ class Conversation:
         """Whether `call_id` is the call that is under way."""
         return self.phase.in_call and call_id == self._call_id
 
-    def heard(self, event: wire.Returned | wire.Raised, value: bytes) -> Outcome | None:
+    def heard(self, event: wire.Returned | wire.Raised, value: bytes | memoryview) -> Outcome | None:
         """The child answered; the call's outcome, or None when this is not about the call that is under way.
 
         A value that came although the call was asked to end is the outcome all the same.

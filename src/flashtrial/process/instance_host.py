@@ -6,7 +6,7 @@
 
 A child is a function child until it is told to construct an instance; then it holds that instance for its life. It
 ends when its parent's end of the socket closes, without running exit hooks: those are the user's and may hang.
-Runs with anybody's packages in front of `sys.path`: standard library, cloudpickle and ormsgpack only.
+Runs with anybody's packages in front of `sys.path`: standard library, cloudpickle, ormsgpack, pybase64 only.
 """
 
 import asyncio
@@ -99,7 +99,7 @@ class InstanceHost:
 
     def _send(self, event: Returned | Yielded | Raised) -> None:
         value = None if isinstance(event, Raised) else event.value
-        file = blobs.to_file(value) if value is not None else None
+        file = blobs.to_file((value,)) if value is not None else None
         if file is None or isinstance(event, Raised):
             self._channel.send(event)
             return
@@ -114,7 +114,7 @@ class InstanceHost:
 
         return send if call.stream else None
 
-    def _run(self, call: Invoke, packed: bytes) -> bytes:
+    def _run(self, call: Invoke, packed: blobs.Blob) -> bytes:
         if call.method is not None:
             return SerializationUtils.dump_result(self._call_method(call, packed), call.format)
         self._state = self._state or ProcessState()
@@ -134,7 +134,7 @@ class InstanceHost:
         self._runner.close()
         self._runner = asyncio.Runner()
 
-    def _call_method(self, call: Invoke, packed: bytes) -> Any:
+    def _call_method(self, call: Invoke, packed: blobs.Blob) -> Any:
         if call.construct:
             self._modules = user_code.LocalModules(call.modules)
             self._modules.install()

@@ -29,9 +29,9 @@ _BLAMES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """The call came back: its value, still encoded (base64(cloudpickle) or JSON text)."""
+    """The call came back: its value, still encoded (base64(cloudpickle) or JSON text); large ones are mapped memory."""
 
-    value: bytes
+    value: bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True)

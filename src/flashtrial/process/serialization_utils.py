@@ -1,13 +1,12 @@
 """Arguments in, results out: base64(cloudpickle) or plain JSON. Only children load pickles; the parent never does.
 
-Runs inside children: standard library, cloudpickle and ormsgpack only.
+Runs inside children: standard library, cloudpickle, ormsgpack and, where it is there, pybase64.
 """
 
 import binascii
 import platform
 
 # bound by name at import: user code may replace what these modules hold (`json.dumps = …`)
-from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from importlib import metadata
 from json import dumps as json_dumps
@@ -18,6 +17,13 @@ import cloudpickle
 from cloudpickle import dumps as pickle_dumps
 from cloudpickle import loads as pickle_loads
 from ormsgpack import unpackb
+
+try:
+    import pybase64 as base64  # seven times as quick
+except ImportError:  # a client without the worker extra
+    import base64  # type: ignore[no-redef]
+
+b64decode, b64encode = base64.b64decode, base64.b64encode
 
 
 class BadArguments(ValueError):
@@ -42,10 +48,10 @@ class SerializationUtils:
     """The two formats of the wire, as functions of the format's name (`cloudpickle` or `json`)."""
 
     @staticmethod
-    def load_arguments(payload: bytes, serialization_format: str) -> Arguments:
+    def load_arguments(payload: bytes | memoryview, serialization_format: str) -> Arguments:
         """The arguments that the parent packed with `protocol` still encoded. Raises `BadArguments`."""
         if serialization_format == "json":
-            return _arguments(json_loads(payload), _as_is)
+            return _arguments(json_loads(bytes(payload)), _as_is)
         return _arguments(unpackb(payload), _unpickle)
 
     @staticmethod

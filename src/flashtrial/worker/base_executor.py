@@ -7,13 +7,12 @@ import os
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-import ormsgpack
-
 from flashtrial.core.errors import FlashtrialError
 from flashtrial.process.call_spec import CallSpec
 from flashtrial.process.child import CallLimits
 from flashtrial.process.environment import Environment
 from flashtrial.process.outcome import Failure, Outcome
+from flashtrial.process.packing import Part, pack
 from flashtrial.process.sink import Sink
 from flashtrial.protocol.execution import ExecutionType, FunctionRequest, InstanceInfo, SerializationFormat
 
@@ -78,17 +77,17 @@ def _public(method: str) -> str:
     return method
 
 
-def _packed(request: FunctionRequest) -> bytes:
+def _packed(request: FunctionRequest) -> tuple[Part, ...]:
     values: list[Any] = [request.args, request.kwargs, request.constructor_args, request.constructor_kwargs]
     if request.serialization_format is SerializationFormat.JSON:
-        return json.dumps(values).encode()
+        return (json.dumps(values).encode(),)
     for name, value in _named(request):
         if not isinstance(value, str):
             raise RequestRefused(
                 f"{name} is a {type(value).__name__}, not a base64(cloudpickle) string; "
                 'encode it, or send plain values with serialization_format="json"'
             )
-    return ormsgpack.packb(values)
+    return pack(*values)
 
 
 def _named(request: FunctionRequest) -> list[tuple[str, Any]]:

@@ -1,0 +1,55 @@
+"""A call's arguments as msgpack, without copying the large ones together first.
+
+The result is a tuple of parts whose concatenation is the msgpack of ``[args, kwargs, constructor_args,
+constructor_kwargs]``. A large string stays the object it is until it is written into the memory file.
+Source of the headers: the msgpack specification, formats str 32, array 32 and map 32.
+"""
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import ormsgpack
+
+from flashtrial.protocol.child import INLINE_LIMIT
+
+Part = bytes | str
+
+_ARRAY_32: Final = b"\xdd"
+_MAP_32: Final = b"\xdf"
+_STR_32: Final = b"\xdb"
+_LENGTH: Final = struct.Struct(">I")
+
+
+def pack(
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    constructor_args: Sequence[Any],
+    constructor_kwargs: Mapping[str, Any],
+) -> tuple[Part, ...]:
+    """The parts; one when everything is small. Values are strings (base64). Raises `ormsgpack.MsgpackEncodeError`."""
+    groups = (args, kwargs.values(), constructor_args, constructor_kwargs.values())
+    if sum(len(value) for group in groups for value in group) < INLINE_LIMIT:
+        return (ormsgpack.packb([args, kwargs, constructor_args, constructor_kwargs]),)
+    return (b"\x94", *_array(args), *_map(kwargs), *_array(constructor_args), *_map(constructor_kwargs))
+
+
+def _array(values: Sequence[Any]) -> Iterator[Part]:
+    yield _ARRAY_32 + _LENGTH.pack(len(values))
+    for value in values:
+        yield from _string(value)
+
+
+def _map(values: Mapping[str, Any]) -> Iterator[Part]:
+    yield _MAP_32 + _LENGTH.pack(len(values))
+    for name, value in values.items():
+        yield ormsgpack.packb(name)
+        yield from _string(value)
+
+
+def _string(value: str) -> Iterator[Part]:
+    if not value.isascii():  # no base64, but to be told so it has to arrive
+        yield ormsgpack.packb(value)
+        return
+    yield _STR_32 + _LENGTH.pack(len(value))
+    yield value
