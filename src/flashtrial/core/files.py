@@ -12,8 +12,10 @@ OWNER_ONLY_FILE = 0o600
 
 
 def ensure_private_dir(path: Path) -> Path:
-    """`path`, created with its parents where missing, readable by its owner only when created here."""
-    path.mkdir(parents=True, exist_ok=True, mode=OWNER_ONLY_DIR)
+    """`path`, created with its parents where missing; whatever of that is created here only its owner can read."""
+    if not path.parent.exists():  # `mkdir(parents=True)` would give parents the modes that everybody can read
+        ensure_private_dir(path.parent)
+    path.mkdir(exist_ok=True, mode=OWNER_ONLY_DIR)
     return path
 
 

@@ -5,11 +5,13 @@ instead of failing in the middle; foreign keys on. Each connection belongs to on
 """
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from flashtrial.core.errors import FlashtrialError
+from flashtrial.core.files import OWNER_ONLY_FILE
 
 BUSY_TIMEOUT_S = 10.0
 
@@ -19,7 +21,13 @@ class DatabaseFromTheFuture(FlashtrialError):
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """A connection in WAL mode that waits up to 10 s for a lock; transactions are explicit (see `transaction`)."""
+    """A connection in WAL mode that waits up to 10 s for a lock; transactions are explicit (see `transaction`).
+
+    A file that is made here only its owner can read, whatever its directory allows: SQLite's own files beside it get
+    the same mode. Raises OSError where it cannot be made.
+    """
+    if not read_only:
+        _make_private(path)
     mode = "ro" if read_only else "rwc"
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
@@ -29,6 +37,12 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
     return connection
+
+
+def _make_private(path: Path) -> None:
+    # Only where there is none: to close a descriptor of a database is to lose this process's locks on it.
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, OWNER_ONLY_FILE))
 
 
 @contextlib.contextmanager
