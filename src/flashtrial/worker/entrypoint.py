@@ -21,7 +21,6 @@ from flashtrial.worker.function_executor import FunctionExecutor
 from flashtrial.worker.ledger import FileLedger, InstanceLedger, MemoryLedger
 from flashtrial.worker.live_output import LiveOutput
 from flashtrial.worker.log_streamer import LogStreamer
-from flashtrial.worker.payload_limits import PayloadLimits
 from flashtrial.worker.remote_executor import RemoteExecutor
 from flashtrial.worker.sync_keeper import SyncKeeper
 from flashtrial.worker.worker_settings import WorkerSettings
@@ -53,15 +52,24 @@ class Worker:
         home: Path,
         ledger: InstanceLedger,
         start_method: StartMethod | None = None,
-        limits: PayloadLimits | None = None,
+        settings: WorkerSettings | None = None,
     ) -> None:
+        settings = settings or WorkerSettings()
         self._launcher = Launcher(_variables_of_children(worker_id), start_method)
         self._supervisor = Supervisor(self._launcher)
+        self._classes = ClassExecutor(
+            self._supervisor,
+            ledger,
+            worker_id,
+            SystemClock(),
+            limits=settings.instance_limits,
+            call_defaults=settings.call_limits,
+        )
         self._executor = RemoteExecutor(
             DependencyInstaller(home),
-            FunctionExecutor(self._supervisor),
-            ClassExecutor(self._supervisor, ledger, worker_id, SystemClock()),
-            limits,
+            FunctionExecutor(self._supervisor, settings.call_limits),
+            self._classes,
+            settings.payload_limits(),
         )
 
     async def handle(self, event: object, live: LiveOutput | None = None) -> dict[str, Any]:
@@ -70,6 +78,7 @@ class Worker:
 
     async def close(self) -> None:
         """End all children and templates; the worker is of no use afterwards."""
+        self._classes.close()
         await self._supervisor.close()
 
     def kill(self) -> None:
@@ -81,8 +90,7 @@ class Worker:
 def _worker() -> Worker:
     worker_id = env.get("RUNPOD_POD_ID") or new_id("worker")
     _stream_own_log()
-    limits = WorkerSettings.from_environment().payload_limits()
-    worker = Worker(worker_id, env.home(), _ledger(worker_id), limits=limits)
+    worker = Worker(worker_id, env.home(), _ledger(worker_id), settings=WorkerSettings.from_environment())
     atexit.register(worker.kill)
     SyncKeeper(env.outbox_dir()).start()
     return worker

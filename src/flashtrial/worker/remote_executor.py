@@ -132,15 +132,17 @@ def failed(failure: Failure, stdout: str, execution: Execution | None = None) ->
     )
 
 
-def _returned(request: FunctionRequest, execution: Execution, value: bytes, stdout: str) -> FunctionResponse:
+def _returned(
+    request: FunctionRequest, execution: Execution, value: bytes | memoryview, stdout: str
+) -> FunctionResponse:
     if request.serialization_format is SerializationFormat.JSON:
         try:
-            result: dict[str, Any] = {"json_result": json.loads(value)}
+            result: dict[str, Any] = {"json_result": json.loads(bytes(value))}
         except RecursionError:
             message = "the call returned JSON that is nested too deeply to be sent; return something flatter"
             return failed(Failure(FailureKind.RESULT, message), stdout, execution)
     else:
-        result = {"result": value.decode("ascii")}
+        result = {"result": str(value, "ascii")}
     return FunctionResponse(
         success=True,
         stdout=stdout,

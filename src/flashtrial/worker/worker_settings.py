@@ -1,17 +1,26 @@
 """What an operator sets for a worker, read from the environment once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from flashtrial.core import env
 from flashtrial.core.errors import ConfigurationError
+from flashtrial.process.child import NO_LIMITS, CallLimits
+from flashtrial.process.memory import total_bytes
 from flashtrial.worker.constants import NAMESPACE, VOLUME
+from flashtrial.worker.instances import InstanceLimits
 from flashtrial.worker.payload_limits import RUNPOD_LIMIT_BYTES, PayloadLimits
 from flashtrial.worker.volume_results import VolumeResults
 
 DRAIN: Final = "FLASHTRIAL_DRAIN_S"
 MAX_RESULT: Final = "FLASHTRIAL_MAX_RESULT_BYTES"
+CALL_TIMEOUT: Final = "FLASHTRIAL_TIMEOUT_S"
+CALL_MEMORY: Final = "FLASHTRIAL_CALL_MEMORY_BYTES"
+MAX_INSTANCES: Final = "FLASHTRIAL_MAX_INSTANCES"
+INSTANCE_IDLE: Final = "FLASHTRIAL_INSTANCE_IDLE_S"
+INSTANCE_MEMORY: Final = "FLASHTRIAL_INSTANCE_MEMORY_BYTES"
+_MEMORY_SHARE: Final = 0.8
 DRAIN_S: Final = 20.0
 JOB_SOURCE: Final = "RUNPOD_WEBHOOK_GET_JOB"
 
@@ -20,13 +29,15 @@ JOB_SOURCE: Final = "RUNPOD_WEBHOOK_GET_JOB"
 class WorkerSettings:
     """`concurrency`: calls that run at once; `drain_s`: seconds from SIGTERM to the end; `volume`: None without one.
 
-    `max_result_bytes` is None where no platform carries answers away.
+    `max_result_bytes` is None where no platform carries answers away. A variable set to 0 means no limit.
     """
 
     concurrency: int = 1
     drain_s: float = DRAIN_S
     max_result_bytes: int | None = None
     volume: Path | None = None
+    call_limits: CallLimits = NO_LIMITS
+    instance_limits: InstanceLimits = field(default_factory=InstanceLimits)
 
     @classmethod
     def from_environment(cls) -> "WorkerSettings":
@@ -37,6 +48,12 @@ class WorkerSettings:
             drain_s=_number(DRAIN, DRAIN_S),
             max_result_bytes=limit_bytes or None,
             volume=VOLUME if VOLUME.is_dir() else None,
+            call_limits=CallLimits(_number(CALL_TIMEOUT, 0) or None, _whole(CALL_MEMORY, 0) or None),
+            instance_limits=InstanceLimits(
+                max_count=_whole(MAX_INSTANCES, InstanceLimits().max_count or 0) or None,
+                idle_s=_number(INSTANCE_IDLE, InstanceLimits().idle_s or 0) or None,
+                memory_bytes=_whole(INSTANCE_MEMORY, int(_MEMORY_SHARE * total_bytes())) or None,
+            ),
         )
 
     def payload_limits(self) -> PayloadLimits:
