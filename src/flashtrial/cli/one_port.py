@@ -57,6 +57,9 @@ def _bind(host: str, port: int) -> Listener:
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted sockets inherit it. asyncio sets it on those only whose protocol was named when they were made, and
+        # without it head and body of an answer lie 40 ms apart on a connection that is kept alive.
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         bound.bind((host, port))
         # Linux lets two sockets be bound where neither listens yet: only listening makes the port ours.
         bound.listen(1024)

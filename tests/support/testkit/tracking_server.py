@@ -117,6 +117,7 @@ def tracking_server(home: Path, **settings: Any) -> Iterator[TrackingClient]:
     """A server of `home` on a thread of this process, on a free port, until the block ends."""
     app = create_app(ServerSettings(home, **settings))
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # uvloop, where it is installed, opens a pipe that stays open as long as the process: a leak to our fixtures.
     config = uvicorn.Config(app, loop="asyncio", ws="none", log_level="warning", lifespan="on")
     server = _Server(config)
