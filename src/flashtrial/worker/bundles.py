@@ -133,7 +133,7 @@ class Bundles:
         lease.check()
         place = self._root / name
         if place.exists():
-            if self._is_whole(name):
+            if self.is_whole(name):
                 self._damaged.discard(name)
                 return False
             place.rename(self._aside(name))
@@ -148,7 +148,8 @@ class Bundles:
         self._sweep(name)
         return True
 
-    def _is_whole(self, name: str) -> bool:
+    def is_whole(self, name: str) -> bool:
+        """Whether there is such a bundle and its tar has the hash that it should have; reads all of it."""
         place = self._root / name
         try:
             manifest = BundleManifest.model_validate_json((place / "manifest.json").read_bytes())
