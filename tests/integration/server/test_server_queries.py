@@ -1,6 +1,7 @@
 """Questions to the server: lists, pages, series, health, and the dashboard's files."""
 
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -131,3 +132,18 @@ def test_without_a_built_dashboard_the_page_says_how_to_build_it(flashtrial_home
     with tracking_server(flashtrial_home, static_dir=tmp_path / "none") as server:
         answer = server.get("/")
         assert (answer.status, b"make setup" in answer.body) == (200, True)
+
+
+@pytest.mark.parametrize("run_id", ["a/b", "a/metrics/b", "/", "☃/../x"])
+def test_a_run_whose_id_has_a_slash_is_found_under_its_quoted_id(server: TrackingClient, run_id: str) -> None:
+    server.ingest(batch(run_id, metric(1, {"x": 1}), state(2, "finished")))
+    address = f"/api/v1/runs/{quote(run_id, safe='')}"
+    assert server.get(address).json()["id"] == run_id
+    assert server.get(f"{address}/metrics?name=x").json()["points"] == [[1, 1000, 1.0]]
+    assert server.get(f"{address}/metric-names").json()["names"] == ["x"]
+    assert server.get(f"{address}/console").json()["lines"] == []
+    assert server.get(f"{address}x").status == 404
+
+
+def test_a_file_name_longer_than_the_disk_has_is_no_file(server: TrackingClient) -> None:
+    assert server.get("/assets/" + "a" * 5000).status == 404

@@ -3,6 +3,7 @@
 Its routes are named one by one, so that another app's paths on the same port are never answered with the page.
 """
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,7 +51,8 @@ def _giver_of(file: Path) -> Callable[[], Response]:
 
 def _file_in(directory: Path, path: str) -> Response:
     """The file at `path` below `directory`; 404 for everything else, ways out of it included."""
-    file = (directory / path).resolve() if "\0" not in path else directory
-    if file.is_relative_to(directory.resolve()) and file.is_file():
-        return FileResponse(file, headers=_FOREVER)
+    with contextlib.suppress(OSError, ValueError):  # a name too long for the disk, or with a NUL in it
+        file = (directory / path).resolve()
+        if file.is_relative_to(directory.resolve()) and file.is_file():
+            return FileResponse(file, headers=_FOREVER)
     return error_answer(404, "not_found", "there is no such file")

@@ -23,8 +23,9 @@ Step = Annotated[int | None, Query(ge=-MAX_INT64, le=MAX_INT64)]
 def router(db_path: Path, events: EventHub) -> APIRouter:
     """The routes, reading from the database at `db_path`."""
     routes = APIRouter(prefix="/api/v1", tags=["query"])
-    _add_runs(routes, db_path)
+    # Ids may have slashes in them, so the routes with something behind the id come first.
     _add_series(routes, db_path)
+    _add_runs(routes, db_path)
 
     @routes.get("/events", summary="Server-sent events: which runs changed")
     async def changes() -> StreamingResponse:
@@ -43,28 +44,28 @@ def _add_runs(routes: APIRouter, db_path: Path) -> None:
         except BadCursor as error:
             return error_answer(400, "bad_cursor", str(error))
 
-    @routes.get("/runs/{run_id}", summary="One run")
-    def run(run_id: str) -> Response:
-        found = views.read_run(db_path, run_id)
-        return _no_such_run(run_id) if found is None else json_answer(found)
-
-    @routes.get("/runs/{run_id}/console", summary="What the run printed, in the order of arrival")
+    @routes.get("/runs/{run_id:path}/console", summary="What the run printed, in the order of arrival")
     def console(run_id: str, after: Annotated[int, Query(ge=0, le=MAX_INT64)] = 0, limit: Limit = MAX_PAGE) -> Response:
         lines = views.console_lines(db_path, run_id, after=after, limit=limit)
         if not lines and not views.run_exists(db_path, run_id):
             return _no_such_run(run_id)
         return json_answer({"lines": lines, "next": lines[-1]["id"] if lines else after})
 
+    @routes.get("/runs/{run_id:path}", summary="One run")
+    def run(run_id: str) -> Response:
+        found = views.read_run(db_path, run_id)
+        return _no_such_run(run_id) if found is None else json_answer(found)
+
 
 def _add_series(routes: APIRouter, db_path: Path) -> None:
-    @routes.get("/runs/{run_id}/metric-names", summary="The names of a run's series")
+    @routes.get("/runs/{run_id:path}/metric-names", summary="The names of a run's series")
     def metric_names(run_id: str) -> Response:
         if not views.run_exists(db_path, run_id):
             return _no_such_run(run_id)
         names = views.metric_names(db_path, run_id)
         return json_answer({"names": names[SeriesKind.METRIC], "system": names[SeriesKind.SYSTEM]})
 
-    @routes.get("/runs/{run_id}/metrics", summary="The points of a series, thinned so that lows and highs stay")
+    @routes.get("/runs/{run_id:path}/metrics", summary="The points of a series, thinned so that lows and highs stay")
     def metrics(
         run_id: str,
         name: Annotated[list[str], Query(min_length=1, max_length=MAX_SERIES)],
