@@ -2,10 +2,40 @@
 
 import logging
 import sys
+from typing import Final
 
 from flashtrial.core import env
 
+MASK: Final = "***"
+_SECRET_ENDINGS: Final = ("TOKEN", "KEY", "SECRET", "PASSWORD")
+_SHORTEST_SECRET: Final = 8  # shorter values stand in too many innocent words
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+class MaskSecrets(logging.Filter):
+    """Puts `MASK` in place of the values of environment variables that are secrets by their name.
+
+    Read once, when the filter is made: a secret that comes later is not known. What user code prints is not ours.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        named = {value for name, value in env.snapshot().items() if name.upper().endswith(_SECRET_ENDINGS)}
+        # longest first: one secret may be the beginning of another
+        self._secrets = sorted((value for value in named if len(value) >= _SHORTEST_SECRET), key=len, reverse=True)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the record where it shows a secret; every record passes."""
+        said = record.getMessage()
+        masked = self._masked(said)
+        if masked != said:
+            record.msg, record.args = masked, None
+        return True
+
+    def _masked(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
+        return text
 
 
 def configure(level: str | None = None) -> None:
@@ -16,5 +46,7 @@ def configure(level: str | None = None) -> None:
     wanted = (level or env.get(env.LOG_LEVEL, "INFO")).upper()
     known = wanted in logging.getLevelNamesMapping()
     logging.basicConfig(level=wanted if known else "INFO", format=FORMAT, stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(MaskSecrets())
     if not known:
         logging.getLogger(__name__).warning("LOG_LEVEL=%s is not a level; using INFO", wanted)

@@ -100,7 +100,9 @@ def _stream_own_log() -> None:
     level = logging.getLevelNamesMapping().get(env.get(env.LOG_LEVEL, "INFO").upper(), logging.INFO)
     package = logging.getLogger("flashtrial")
     package.setLevel(level)
-    package.addHandler(LogStreamer(level))
+    streamer = LogStreamer(level)
+    streamer.addFilter(log.MaskSecrets())
+    package.addHandler(streamer)
 
 
 def _variables_of_children(worker_id: str) -> dict[str, str]:
