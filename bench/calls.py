@@ -47,7 +47,9 @@ def in_process(argument: str) -> str:
 CODE = compile(SOURCE, "<floor>", "exec")
 
 
-async def in_turn(rounds: int, ours: Callable[[], Awaitable[Any]], floor: Callable[[], Any]) -> tuple[list[float], list[float]]:
+async def in_turn(
+    rounds: int, ours: Callable[[], Awaitable[Any]], floor: Callable[[], Any]
+) -> tuple[list[float], list[float]]:
     """Seconds of each of `rounds` calls of both, one after the other."""
     mine, theirs = [], []
     for _ in range(rounds):
@@ -73,7 +75,11 @@ async def warm_calls(worker: Worker) -> None:
     for _ in range(50):
         await worker.handle(job)
     rounds = 300 if QUICK else 3000
-    row("P1 warm function call", *await in_turn(rounds, lambda: worker.handle(job), lambda: in_process(argument)), "≤ 10 x")
+    row(
+        "P1 warm function call",
+        *await in_turn(rounds, lambda: worker.handle(job), lambda: in_process(argument)),
+        "≤ 10 x",
+    )
     method = {
         "execution_type": "class",
         "class_name": "C",

@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __commit__: str
     from flashtrial.tracking.run import Op, Run, finish, init, log
     from flashtrial.tracking.settings import Settings
 
@@ -21,10 +22,12 @@ _HOMES = {
     "log": "flashtrial.tracking.run",
 }
 
-__all__ = ["Op", "Run", "Settings", "__version__", "finish", "init", "log"]
+__all__ = ["Op", "Run", "Settings", "__commit__", "__version__", "finish", "init", "log"]
 
 
 def __getattr__(name: str) -> object:
+    if name == "__commit__":
+        return importlib.import_module("flashtrial.core.env").get("FLASHTRIAL_COMMIT", "unknown")
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'flashtrial' has no attribute {name!r}")
