@@ -190,7 +190,7 @@ def _store_points(connection: sqlite3.Connection, run: int, writer: int, records
             row = (record.step, record.seq, record.time_ms, value)
             by_series.setdefault((record.kind, name), []).append(row)
     for (kind, name), rows in by_series.items():
-        series = _series_number(connection, run, kind, name, rows)
+        series = _series_number(connection, run, writer, (kind, name), rows)
         connection.executemany(
             "INSERT INTO points (series, writer, step, seq, time_ms, value) VALUES (?, ?, ?, ?, ?, ?)",
             ((series, writer, *row) for row in rows),
@@ -198,21 +198,30 @@ def _store_points(connection: sqlite3.Connection, run: int, writer: int, records
 
 
 def _series_number(
-    connection: sqlite3.Connection, run: int, kind: SeriesKind, name: str, rows: list[tuple[int, int, int, float]]
+    connection: sqlite3.Connection,
+    run: int,
+    writer: int,
+    series: tuple[SeriesKind, str],
+    rows: list[tuple[int, int, int, float]],
 ) -> int:
-    """The key of the series, its count and its last value brought up to date with `rows`."""
-    step, _, time_ms, value = max(rows, key=lambda row: (row[2], row[0], row[1]))
+    """The key of the series, its count and its last value brought up to date with `rows` of `writer`.
+
+    Of one writer the highest sequence number is the last, whatever its clock did; of several, the latest time.
+    """
+    step, seq, time_ms, value = max(rows, key=lambda row: row[1])
+    last = {"time_ms": time_ms, "step": step, "value": value, "writer": writer, "seq": seq}
     number = _returned(
         connection,
-        "INSERT INTO series (run, kind, name, points, last_time_ms, last_step, last_value) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?) "
+        "INSERT INTO series (run, kind, name, points, last_time_ms, last_step, last_value, last_writer, last_seq) "
+        "VALUES (:run, :kind, :name, :points, :time_ms, :step, :value, :writer, :seq) "
         "ON CONFLICT (run, kind, name) DO UPDATE SET points = points + excluded.points RETURNING number",
-        (run, kind, name, len(rows), time_ms, step, value),
+        {"run": run, "kind": series[0], "name": series[1], "points": len(rows), **last},
     )
     connection.execute(
-        "UPDATE series SET last_time_ms = ?1, last_step = ?2, last_value = ?3 "
-        "WHERE number = ?4 AND (last_time_ms, last_step) <= (?1, ?2)",
-        (time_ms, step, value, number),
+        "UPDATE series SET last_time_ms = :time_ms, last_step = :step, last_value = :value, last_writer = :writer, "
+        "last_seq = :seq WHERE number = :number AND CASE WHEN last_writer = :writer THEN last_seq < :seq "
+        "ELSE (last_time_ms, last_step) <= (:time_ms, :step) END",
+        {"number": number, **last},
     )
     return number
 

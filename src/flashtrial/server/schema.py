@@ -85,7 +85,13 @@ CREATE TABLE documents (
 CREATE INDEX documents_of_run ON documents (run, kind, name)
 """
 
-MIGRATIONS = (_FIRST,)
+# Whose record the last value is: a writer's clock may be set back, its sequence numbers never step back.
+_LAST_BY_SEQUENCE = """
+ALTER TABLE series ADD COLUMN last_writer INTEGER;
+ALTER TABLE series ADD COLUMN last_seq INTEGER
+"""
+
+MIGRATIONS = (_FIRST, _LAST_BY_SEQUENCE)
 
 
 def check_readable(connection: sqlite3.Connection) -> bool:

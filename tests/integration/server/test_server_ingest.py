@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from flashtrial.core import sqlite
 from flashtrial.protocol.records import encode_batches, encode_record
 from flashtrial.server.app import ServerSettings
+from flashtrial.server.schema import MIGRATIONS
 from flashtrial.server.views import read_runs, verify_counts
-from testkit.tracking_server import NDJSON, TrackingClient, batch, metric, state
+from testkit.tracking_server import NDJSON, TrackingClient, batch, metric, state, tracking_server
 
 
 def test_a_batch_is_stored_and_accounted_for(server: TrackingClient) -> None:
@@ -179,3 +180,33 @@ def test_a_database_that_cannot_be_written_is_an_outage_and_loses_nothing(
     finally:
         connection.close()
     assert server.ingest(batch("r", metric(1, {"x": 1})))[0]["stored"] == 1
+
+
+def test_the_last_value_is_the_one_logged_last_whatever_the_clock_did_meanwhile(server: TrackingClient) -> None:
+    """A clock set back by an hour must not hide an hour of training."""
+    hour = 3_600_000
+    frames = [metric(seq, {"x": float(seq)}, time_ms=2 * hour + seq if seq < 3 else hour + seq) for seq in range(1, 6)]
+    for order in ([0, 1, 2], [4], [3], [2, 3]):
+        server.ingest(batch("r", *(frames[index] for index in order)))
+    assert server.get("/api/v1/runs/r").json()["summary"] == {"x": 5.0}
+
+
+def test_of_several_writers_the_latest_by_time_has_the_last_word(server: TrackingClient) -> None:
+    server.ingest(batch("r", metric(5, {"x": 5.0}, time_ms=5000), writer_id="w1"))
+    server.ingest(batch("r", metric(9, {"x": 9.0}, time_ms=4000), writer_id="w2"))
+    assert server.get("/api/v1/runs/r").json()["summary"] == {"x": 5.0}
+    server.ingest(batch("r", metric(10, {"x": 10.0}, time_ms=6000), writer_id="w2"))
+    assert server.get("/api/v1/runs/r").json()["summary"] == {"x": 10.0}
+
+
+def test_a_database_of_the_first_schema_is_brought_up_to_date(flashtrial_home: Path) -> None:
+    flashtrial_home.mkdir(mode=0o700)
+    connection = sqlite.connect(ServerSettings(flashtrial_home).db_path)
+    sqlite.migrate(connection, MIGRATIONS[:1])
+    connection.execute("INSERT INTO runs VALUES (1, 'r', 'p', 'n', 'running', '[]', '{}', NULL, NULL, 1, 1, 1)")
+    connection.execute("INSERT INTO series VALUES (1, 1, 'metric', 'x', 1, 2000, 1, 1.0)")
+    connection.close()
+    with tracking_server(flashtrial_home) as server:
+        assert server.get("/api/v1/runs/r").json()["summary"] == {"x": 1.0}
+        server.ingest(batch("r", metric(3, {"x": 3.0})))
+        assert server.get("/api/v1/runs/r").json()["summary"] == {"x": 3.0}
