@@ -29,7 +29,21 @@ from flashtrial.worker.ledger import MemoryLedger
 
 QUICK = "--quick" in sys.argv
 SOURCE = "def f(x):\n    return x\n"
-COUNTER = "class C:\n    def __init__(self):\n        self.n = 0\n    def add(self, x):\n        self.n += x\n        return self.n\n"
+COUNTER = """
+class C:
+    def __init__(self):
+        self.n = 0
+    def add(self, x):
+        self.n += x
+        return self.n
+"""
+STUBBORN = """
+import signal
+def f():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    sum(range(10**12))
+"""
 
 
 def encoded(value: Any) -> str:
@@ -121,10 +135,9 @@ async def fresh_children() -> None:
 
 async def hard_cancels(worker: Worker) -> None:
     """A loop in C that ignores TERM: the time from cancel to the end of its process."""
-    source = "import signal\ndef f():\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n    signal.signal(signal.SIGUSR1, signal.SIG_IGN)\n    print('on')\n    sum(range(10**12))\n"
     seconds = []
     for _ in range(3 if QUICK else 100):
-        call = asyncio.create_task(worker.handle({"input": {"function_name": "f", "function_code": source}}))
+        call = asyncio.create_task(worker.handle({"input": {"function_name": "f", "function_code": STUBBORN}}))
         await asyncio.sleep(0.05)
         start = time.perf_counter()
         call.cancel()

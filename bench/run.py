@@ -3,7 +3,7 @@
 Usage: run.py [NAME ...]     (default: all; each is bench/NAME.py and can be run alone)
 """
 
-import datetime
+import datetime as dt
 import os
 import platform
 import subprocess
@@ -31,11 +31,12 @@ def main(names: list[str]) -> int:
 
 def heading() -> str:
     load = "/".join(f"{value:.1f}" for value in os.getloadavg())
-    day = datetime.datetime.now(datetime.UTC).date().isoformat()
+    day = dt.datetime.now(dt.UTC).date().isoformat()
     return f"""# Benchmarks
 
 Written by `make bench` on {day}: {platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python
-{platform.python_version()}, load {load} at the start. Machines are noisy: the ratios count, not the times. Goals are the project's own.
+{platform.python_version()}, load {load} at the start. Machines are noisy: the ratios count, not the
+times. Goals are the project's own.
 """
 
 
