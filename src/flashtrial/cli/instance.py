@@ -33,7 +33,10 @@ class NotRunning(FlashtrialError):
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A running `flashtrial up`. `url` is for clients on this machine, without a slash at its end."""
+    """A running `flashtrial up`. `url` is for clients on this machine, without a slash at its end.
+
+    One that `is_leaving` still answers, so that its workers can hand in what they have, but nobody new should begin.
+    """
 
     pid: int
     url: str
@@ -41,6 +44,7 @@ class Instance:
     started_at_ms: int
     version: str
     runpod: bool = True
+    is_leaving: bool = False
 
     def answers(self, path: str = "/healthz") -> bool:
         """Whether the instance answers `path` with success within two seconds."""
@@ -108,7 +112,8 @@ def _read(path: Path) -> Instance | None:
             "started_at_ms": int(since),
             "version": str(version),
         }:
-            return Instance(pid, url, port, since, version, runpod=fields.get("runpod") is not False)
+            is_leaving = fields.get("is_leaving") is True
+            return Instance(pid, url, port, since, version, fields.get("runpod") is not False, is_leaving)
         case _:
             return None
 

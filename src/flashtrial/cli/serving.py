@@ -6,6 +6,7 @@ Imports FastAPI and uvicorn, about a second: only `up` imports this module.
 import asyncio
 import contextlib
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,12 +44,16 @@ async def _serve(home: Path, options: UpOptions, listener: Listener, say: Say) -
             parts.push_async_callback(local.stop)
             await local.start()  # what its first workers ask waits in the socket's queue
 
+        this = own_instance(listener.url, listener.port, runpod=options.runpod)
+
         async def on_serving() -> None:
-            instance.write(home, own_instance(listener.url, listener.port, runpod=options.runpod))
+            instance.write(home, this)
             say(f"dashboard: {listener.url}")
             say_who_may_come(options.host, listener.port, say)
 
         async def on_leaving() -> None:
+            with contextlib.suppress(OSError):  # a full disk must not keep anybody from ending
+                instance.write(home, replace(this, is_leaving=True))
             await parts.aclose()
             end_streams(app)
 

@@ -35,6 +35,10 @@ class DidNotStart(FlashtrialError):
     """Raised when a detached instance ended, or did not get ready in time."""
 
 
+class EndedMeanwhile(DidNotStart):
+    """Raised when the instance that was waited for has ended instead: there is room for another one."""
+
+
 class MissingExtra(FlashtrialError):
     """Raised when the parts that an instance needs are not installed."""
 
@@ -57,14 +61,18 @@ class UpOptions:
 def serve(home: Path, options: UpOptions, say: Say) -> None:
     """Be the instance of `home` until SIGTERM or SIGINT, then end the local RunPod's workers and let go of everything.
 
-    Returns at once, saying so, when the home has an instance already.
+    Returns at once, saying so, when the home has an instance already; waits for the end of one that is leaving.
     """
     _make(home)
-    try:
-        with instance.claim(home):
-            _serve_claimed(home, options, say)
-    except instance.AlreadyRunning:
-        say(_already(_await_ready(home, None)))
+    while True:
+        try:
+            with instance.claim(home):
+                _serve_claimed(home, options, say)
+                return
+        except instance.AlreadyRunning:
+            if (running := _present(home)) is not None:
+                say(_already(running))
+                return
 
 
 def _serve_claimed(home: Path, options: UpOptions, say: Say) -> None:
@@ -98,15 +106,26 @@ def _signals_end_the_block() -> Iterator[None]:
 
 def detach(home: Path, options: UpOptions, say: Say) -> None:
     """Leave an instance of `home` running in the background and say where. Raises `DidNotStart`."""
-    if instance.is_claimed(home):
-        say(_already(_await_ready(home, None)))
+    running = _present(home)
+    if running is not None:
+        say(_already(running))
     else:
         _start(home, options, say)
 
 
 def ensure(home: Path, say: Say) -> Instance:
     """The ready instance of `home`; started as `detach` does when there is none. Raises `DidNotStart`."""
-    return _await_ready(home, None) if instance.is_claimed(home) else _start(home, UpOptions(), say)
+    return _present(home) or _start(home, UpOptions(), say)
+
+
+def _present(home: Path) -> Instance | None:
+    """The instance of `home` once it is ready; None when there is none, or it was leaving and is gone by now."""
+    if not instance.is_claimed(home):
+        return None
+    try:
+        return _await_ready(home, None)
+    except EndedMeanwhile:
+        return None
 
 
 def _start(home: Path, options: UpOptions, say: Say) -> Instance:
@@ -157,13 +176,13 @@ def _await_ready(home: Path, child: "subprocess.Popen[bytes] | None") -> Instanc
     deadline = time.monotonic() + READY_DEADLINE_S
     while time.monotonic() < deadline:
         found = instance.find(home)
-        if found is not None and found.answers("/readyz"):
+        if found is not None and not found.is_leaving and found.answers("/readyz"):
             return found
         # A child that ends well found somebody else at work: that one will be ready soon.
         if child is not None and child.poll() not in (None, 0):
             raise DidNotStart(f"the instance ended with status {child.returncode}: {_tail(home)}")
         if child is None and not instance.is_claimed(home):
-            raise DidNotStart("the instance that was starting has ended: start one with `flashtrial up --detach`")
+            raise EndedMeanwhile
         time.sleep(_POLL_S)
     raise DidNotStart(f"the instance of {home} is not ready after {READY_DEADLINE_S:g} s: {_tail(home)}")
 
