@@ -19,7 +19,8 @@ metric    ``{"step": int | None, "values": {name: float}}``
 system    ``{"values": {name: float}}``
 console   ``{"stream": "stdout" | "stderr", "line": int, "text": str}``
 config    ``{"set": {…}}`` merged deeply over what is there
-tags      ``{"tags": [str, …]}`` the whole array, replacing
+tags      ``{"tags": [str, …]}`` the whole array, replacing; with ``"add"`` or ``"remove"`` (arrays too) beside it,
+          those alone count, and ``tags`` is the whole as far as its writer knows it
 data      ``{"name": str, "type": str, "step": int | None, "value": …}`` string series and the like
 state     ``{"status": RunStatus, "project"?, "name"?, "config"?, "tags"?, "host"?, "reason"?}``; the first record
           of a writer is the state record that opens (or joins) the run

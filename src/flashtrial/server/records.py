@@ -156,7 +156,7 @@ def _change(kind: RecordKind, seq: int, time_ms: int, body: dict[Any, Any]) -> C
         case RecordKind.CONFIG:
             kept = {"set": _map(body.get("set"), "set")}
         case RecordKind.TAGS:
-            kept = {"tags": _tags(body.get("tags"))}
+            kept = _tag_change(body)
         case _:
             kept = _state(body)
     return ChangeRecord(seq, time_ms, kind, _json(kept))
@@ -190,9 +190,15 @@ def _document(kind: RecordKind, seq: int, time_ms: int, body: dict[Any, Any]) ->
     return DocumentRecord(seq, time_ms, kind, name, None if step is None else whole(step, "step"), _json(body))
 
 
-def _tags(value: object) -> list[str]:
+def _tag_change(body: dict[Any, Any]) -> dict[str, object]:
+    """What is added and removed, or else the whole array."""
+    changes: dict[str, object] = {what: _tags(body[what], what) for what in ("add", "remove") if what in body}
+    return changes or {"tags": _tags(body.get("tags"))}
+
+
+def _tags(value: object, what: str = "tags") -> list[str]:
     if not isinstance(value, list):
-        raise Refused("tags is not a list of texts")
+        raise Refused(f"{what} is not a list of texts")
     return list(dict.fromkeys(text(tag, "a tag") for tag in value))
 
 

@@ -4,7 +4,7 @@ Records of one writer count in the order of their sequence numbers, whatever its
 writers are merged by time, where a writer's time never steps back.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -48,7 +48,7 @@ def fold(run_id: str, changes: Iterable[Change]) -> RunFacts:
             case RecordKind.CONFIG:
                 config = merged(config, change.body["set"])
             case RecordKind.TAGS:
-                facts["tags"] = change.body["tags"]
+                facts["tags"] = retagged(facts.get("tags", []), change.body)
             case _:
                 # A reason belongs to the state it came with, so a later state takes it away.
                 facts |= {"reason": None, **change.body}
@@ -67,6 +67,14 @@ def in_order(changes: Iterable[Change]) -> list[Change]:
             latest_ms = max(latest_ms, change.time_ms)
             timed.append((latest_ms, writer, change.seq, change))
     return [change for *_, change in sorted(timed, key=lambda entry: entry[:3])]
+
+
+def retagged(tags: Sequence[str], change: Mapping[str, Any]) -> list[str]:
+    """`tags` after a tags record: what it adds and removes, else the whole array that it brings."""
+    if "add" not in change and "remove" not in change:
+        return list(change["tags"])
+    gone = change.get("remove", ())
+    return [tag for tag in dict.fromkeys([*tags, *change.get("add", ())]) if tag not in gone]
 
 
 def merged(config: Mapping[str, Any], news: Mapping[str, Any]) -> dict[str, Any]:

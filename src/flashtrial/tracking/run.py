@@ -68,6 +68,7 @@ class Run:
 
     @property
     def tags(self) -> list[str]:
+        """The tags as far as this process knows them: of a run that was opened elsewhere, those it changed itself."""
         return list(self._tags)
 
     def log(self, data: Mapping[str, Any], step: int | None = None) -> None:
@@ -87,12 +88,11 @@ class Run:
 
     def add_tags(self, tags: str | Iterable[str]) -> None:
         """Add tags that are not there yet. Raises `RunFinished`."""
-        self._set_tags([*self._tags, *_tags(tags)])
+        self._change_tags(add=_tags(tags))
 
     def remove_tags(self, tags: str | Iterable[str]) -> None:
         """Remove tags; those that are not there do no harm. Raises `RunFinished`."""
-        gone = set(_tags(tags))
-        self._set_tags([tag for tag in self._tags if tag not in gone])
+        self._change_tags(remove=_tags(tags))
 
     def update_config(self, config: Mapping[str, Any]) -> None:
         """Merge `config` deeply over the run's. Raises `RunFinished`."""
@@ -162,11 +162,13 @@ class Run:
         self._step = step + 1
         return step
 
-    def _set_tags(self, tags: Iterable[str]) -> None:
+    def _change_tags(self, **change: list[str]) -> None:
+        """What changes stands in the record beside the whole: a process that attached does not know all tags."""
+        gone = change.get("remove", ())
         with self._lock:
             self._check_open()
-            self._tags = list(dict.fromkeys(tags))
-            self._writer.append(RecordKind.TAGS, {"tags": self._tags})
+            self._tags = [tag for tag in dict.fromkeys([*self._tags, *change.get("add", ())]) if tag not in gone]
+            self._writer.append(RecordKind.TAGS, {"tags": self._tags, **change})
 
     def _wait(self, status: RunStatus, timeout_s: float) -> FinishReport:
         writer = self._writer

@@ -78,6 +78,15 @@ def test_config_is_merged_deeply_and_tags_are_replaced() -> None:
     assert facts.tags == ["three"]
 
 
+def test_a_writer_that_does_not_know_all_tags_adds_and_removes_its_own() -> None:
+    history = [
+        _state("w1", 1, 1, "running", tags=["one", "two"]),
+        Change("w2", 1, 2, RecordKind.TAGS, {"tags": ["three"], "add": ["three", "one"]}),
+        Change("w3", 1, 3, RecordKind.TAGS, {"tags": [], "remove": ["two", "never there"]}),
+    ]
+    assert fold("r", history).tags == ["one", "three"]
+
+
 @given(json_maps, json_maps)
 def test_merging_twice_is_merging_once(config: dict[str, Any], news: dict[str, Any]) -> None:
     once = merged(config, news)

@@ -110,6 +110,16 @@ def test_tags_are_written_whole_and_without_repetition(outbox: Path, init: Init)
     assert run.tags == ["a", "c", "d"]
 
 
+def test_a_process_that_attached_changes_no_tags_but_those_it_names(outbox: Path, init: Init) -> None:
+    run = init(run_id="run_x")
+    run.add_tags(["mine", "mine"])
+    run.remove_tags("theirs")
+    assert [(body.get("add"), body.get("remove")) for body in bodies(outbox, "tags")] == [
+        (["mine"], None),
+        (None, ["theirs"]),
+    ]
+
+
 def test_config_updates_are_records(outbox: Path, init: Init) -> None:
     init().update_config({"opt": {"lr": 1}})
     assert bodies(outbox, "config") == [{"set": {"opt": {"lr": 1}}}]
