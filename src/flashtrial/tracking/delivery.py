@@ -20,7 +20,8 @@ class FinishReport:
     """How a run ended in this process, and where its records are: `written` = `sent` + `refused` + `pending`.
 
     `lost` records never reached the disk. Pending ones are on the disk and are sent by the sync process, now or after
-    a later start; `outage` says why they wait, where that is known.
+    a later start; `outage` says why they wait, where that is known. Inside a worker (`is_in_worker`) that is the
+    ordinary course: the worker's sync process outlives the call, and nobody waited for it.
     """
 
     run_id: str
@@ -32,16 +33,27 @@ class FinishReport:
     pending: int
     lost: int
     outage: str | None
+    is_in_worker: bool = False
 
     def __str__(self) -> str:
-        parts = [f"{self.sent} of {self.written} records sent"]
-        if self.pending:
-            parts.append(f"{self.pending} wait on this disk" + (f" ({self.outage})" if self.outage else ""))
+        parts = self._left_to_the_worker() if self.pending and self.is_in_worker else self._sent()
         if self.refused:
             parts.append(f"{self.refused} were refused and set aside")
         if self.lost:
             parts.append(f"{self.lost} could not be written and are lost")
         return f"run {self.run_id} {self.status}: {'; '.join(parts)}; {self.url}"
+
+    def _sent(self) -> list[str]:
+        parts = [f"{self.sent} of {self.written} records sent"]
+        if self.pending:
+            parts.append(f"{self.pending} wait on this disk" + (f" ({self.outage})" if self.outage else ""))
+        return parts
+
+    def _left_to_the_worker(self) -> list[str]:
+        written = f"{self.written} records written" + (f", {self.sent} of them sent already" if self.sent else "")
+        rest = "the rest" if self.sent else "them"
+        when = f" once it can (now: {self.outage})" if self.outage else ""
+        return [written, f"the worker's sync process delivers {rest}{when}"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,11 +119,13 @@ class Run:
             if self._is_owner and not self._is_finished:
                 self._writer.append(RecordKind.STATE, {"status": ending.value, **_reason(reason)})
             self._is_finished = True
-        report = self._wait(ending, self._writer.settings.finish_timeout_s if timeout_s is None else timeout_s)
+        timeout_s = self._writer.settings.finish_timeout_s if timeout_s is None else timeout_s
+        report = self._wait(ending, timeout_s)
         self._report = report
         self._writer.close()
         _open_runs.discard(self)
-        logger.info("%s", report, extra={"action": "run_finished", "run_id": self.id})
+        level = logging.WARNING if _is_worth_a_warning(report, timeout_s) else logging.INFO
+        logger.log(level, "%s", report, extra={"action": "run_finished", "run_id": self.id})
         return report
 
     def finish_at_exit(self, error: BaseException | None) -> None:
@@ -185,6 +187,7 @@ class Run:
             pending=delivery.pending,
             lost=writer.lost,
             outage=delivery.outage,
+            is_in_worker=writer.settings.worker_id is not None,
         )
 
 
@@ -236,6 +239,11 @@ def finish(
 ) -> FinishReport:
     """`Run.finish` of the newest run that is open in this process. Raises `NoActiveRun`."""
     return _open_runs.newest().finish(status, reason, timeout_s=timeout_s)
+
+
+def _is_worth_a_warning(report: FinishReport, waited_s: float) -> bool:
+    """Whether a user who does not look at the report must hear of it: Python shows warnings where nobody set it up."""
+    return bool(report.lost or report.refused or (report.pending and waited_s > 0 and not report.is_in_worker))
 
 
 def _join(run_id: str, name: str, tags: tuple[str, ...], settings: EffectiveSettings, opened_ms: int) -> Run:

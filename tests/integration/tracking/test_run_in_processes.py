@@ -24,6 +24,7 @@ def test_init_log_and_finish_come_back_when_the_server_never_answers(lab: Lab) -
         ended = lab.run("import flashtrial\nr = flashtrial.init()\nr.log({'x': 1.0})\nprint(r.finish(timeout_s=0.1))")
         assert ended.status == 0, ended
         assert "0 of 3 records sent; 3 wait on this disk" in ended.output
+        assert ended.output in ended.errors, "a script that prints no report is told as well"
 
 
 def test_finish_says_that_all_was_sent_when_it_was(lab: Lab, server: TrackingClient) -> None:
@@ -36,7 +37,8 @@ def test_finish_says_that_all_was_sent_when_it_was(lab: Lab, server: TrackingCli
 def test_in_a_worker_finish_waits_for_nobody_and_nothing_is_started(lab: Lab, server: TrackingClient) -> None:
     script = "import flashtrial\nr = flashtrial.init()\nr.log({'x': 1.0})\nprint(r.finish())"
     ended = lab.run(script, FLASHTRIAL_WORKER_ID="worker_1", FLASHTRIAL_OUTBOX=str(lab.outbox))
-    assert "0 of 3 records sent" in ended.output, ended
+    assert "3 records written; the worker's sync process delivers them; http" in ended.output, ended
+    assert ended.errors == "", "nothing is wrong"
     assert not lock_path(lab.outbox).exists()
     lab.start_sync()
     lab.wait_until_synced()

@@ -13,6 +13,7 @@ import flashtrial
 from flashtrial.core.errors import ConfigurationError
 from flashtrial.protocol.records import Record, decode_record, read_frames
 from flashtrial.protocol.trials import RunStatus
+from flashtrial.tracking.delivery import FinishReport
 from flashtrial.tracking.journal_reader import JournalReader
 from flashtrial.tracking.open_runs import NoActiveRun
 from flashtrial.tracking.run import Run, RunFinished
@@ -146,6 +147,34 @@ def test_resuming_needs_to_know_what(init: Init) -> None:
 def test_names_that_the_server_would_refuse_are_refused_at_once(init: Init, arguments: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="1 to 1024"):
         init(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("sent", "refused", "outage", "words"),
+    [
+        (0, 0, None, "20 records written; the worker's sync process delivers them"),
+        (19, 0, None, "20 records written, 19 of them sent already; the worker's sync process delivers the rest"),
+        (0, 0, "down", "20 records written; the worker's sync process delivers them once it can (now: down)"),
+        (18, 2, None, "18 of 20 records sent; 2 were refused and set aside"),
+        (20, 0, None, "20 of 20 records sent"),
+    ],
+)
+def test_inside_a_worker_finish_says_who_delivers_what_is_left(
+    sent: int, refused: int, outage: str | None, words: str
+) -> None:
+    report = FinishReport(
+        run_id="r",
+        url="http://u",
+        status=RunStatus.FINISHED,
+        written=20,
+        sent=sent,
+        refused=refused,
+        pending=20 - sent - refused,
+        lost=0,
+        outage=outage,
+        is_in_worker=True,
+    )
+    assert str(report) == f"run r finished: {words}; http://u"
 
 
 def test_finish_says_where_the_records_are(outbox: Path, init: Init) -> None:
