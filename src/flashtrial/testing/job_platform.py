@@ -1,7 +1,7 @@
 """The platform's side of RunPod's job protocol, for tests and benchmarks of workers: scripted, in threads, on loopback.
 
-Standard library only. It hands out the jobs that it was given, in order, one per poll, and notes with its time each
-thing that a worker says. What it answers to reports can be scripted, to see a worker meet refusals and resets.
+Standard library only. It hands out the jobs that it was given, in order, as many as a poll asks for, and notes with
+its time each thing that a worker says. What it answers to reports can be scripted: refusals, resets.
 """
 
 import json
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 POLL_HOLD_S: Final = 5.0
 _RESET: Final = 0
@@ -24,6 +24,7 @@ class Kind(StrEnum):
     """What a worker said."""
 
     POLL = "job-take"
+    BATCH_POLL = "job-take-batch"  # noted as a poll
     STOP_POLL = "job-stop"
     DONE = "job-done"
     PROGRESS = "progress"
@@ -122,14 +123,15 @@ class JobPlatform:
         with self._changed:
             return self._state.open_polls
 
-    def _take(self, worker_id: str) -> bytes | None:
+    def _take(self, worker_id: str, limit: int) -> list[bytes]:
         with self._changed:
             self._state.open_polls += 1
             self._changed.wait_for(lambda: self._state.jobs or self._state.is_closing, self.hold_s)
             self._state.open_polls -= 1
-            job_id, job = self._state.jobs.popleft() if self._state.jobs else ("", None)
-            self._state.heard.append(Said(Kind.POLL, worker_id, job_id, None, time.monotonic()))
-            return job
+            taken = [self._state.jobs.popleft() for _ in range(min(limit, len(self._state.jobs)))]
+            for job_id, _ in taken or [("", b"")]:
+                self._state.heard.append(Said(Kind.POLL, worker_id, job_id, None, time.monotonic()))
+            return [body for _, body in taken]
 
     def _stops(self, worker_id: str) -> list[str]:
         with self._changed:
@@ -180,7 +182,10 @@ class _Requests(BaseHTTPRequestHandler):
         kind, worker_id, job_id = self._parts()
         match kind:
             case Kind.POLL:
-                self._say(self.platform._take(worker_id))  # noqa: SLF001 - its own half
+                self._say(next(iter(self.platform._take(worker_id, 1)), None))  # noqa: SLF001 - its own half
+            case Kind.BATCH_POLL:
+                jobs = self.platform._take(worker_id, int(parse_qs(urlsplit(self.path).query)["batch_size"][0]))  # noqa: SLF001
+                self._say(b"[" + b",".join(jobs) + b"]" if jobs else None)
             case Kind.STOP_POLL:
                 stops = self.platform._stops(worker_id)  # noqa: SLF001
                 self._say(json.dumps({"jobsToStop": stops}).encode() if stops else None)

@@ -3,6 +3,7 @@
 Nothing heavy is imported before it is needed; the SDK, whose import costs seconds, comes last.
 """
 
+import asyncio
 import atexit
 import functools
 import logging
@@ -16,8 +17,8 @@ from flashtrial.process.launch import Launcher, StartMethod
 from flashtrial.process.supervisor import Supervisor
 from flashtrial.worker import parent_watch
 from flashtrial.worker.class_executor import ClassExecutor
-from flashtrial.worker.dependency_installer import DependencyInstaller
 from flashtrial.worker.function_executor import FunctionExecutor
+from flashtrial.worker.installer_on_demand import InstallerOnDemand
 from flashtrial.worker.ledger import FileLedger, InstanceLedger, MemoryLedger
 from flashtrial.worker.live_output import LiveOutput
 from flashtrial.worker.log_streamer import LogStreamer
@@ -65,8 +66,9 @@ class Worker:
             limits=settings.instance_limits,
             call_defaults=settings.call_limits,
         )
+        self._installer = InstallerOnDemand(home)
         self._executor = RemoteExecutor(
-            DependencyInstaller(home),
+            self._installer,
             FunctionExecutor(self._supervisor, settings.call_limits),
             self._classes,
             settings.payload_limits(),
@@ -80,6 +82,7 @@ class Worker:
         """End all children and templates; the worker is of no use afterwards."""
         self._classes.close()
         await self._supervisor.close()
+        await asyncio.to_thread(self._installer.close)
 
     def kill(self) -> None:
         """End all templates at once, and with them what they forked; for the end of the process."""

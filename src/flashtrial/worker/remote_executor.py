@@ -25,10 +25,10 @@ from flashtrial.protocol.execution import (
 )
 from flashtrial.worker.base_executor import BaseExecutor, Execution, RequestRefused
 from flashtrial.worker.class_executor import ClassExecutor
-from flashtrial.worker.dependency_installer import DependencyInstaller
 from flashtrial.worker.function_executor import FunctionExecutor
 from flashtrial.worker.gpu.damage import damage_of
 from flashtrial.worker.install_errors import InstallFailed
+from flashtrial.worker.installer_on_demand import Installer
 from flashtrial.worker.live_output import LiveOutput, Streaming
 from flashtrial.worker.log_streamer import streaming_to
 from flashtrial.worker.payload_limits import PayloadLimits, ResultTooLarge
@@ -41,7 +41,7 @@ class RemoteExecutor:
 
     def __init__(
         self,
-        installer: DependencyInstaller,
+        installer: Installer,
         function_executor: FunctionExecutor,
         class_executor: ClassExecutor,
         limits: PayloadLimits | None = None,

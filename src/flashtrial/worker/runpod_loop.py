@@ -20,18 +20,20 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any, Final, Protocol
 
-import runpod
-from runpod import http_client
-from runpod.serverless.modules import rp_job, rp_scale, worker_state
-from runpod.serverless.modules.rp_logger import RunPodLogger
-
 from flashtrial.core import env
 from flashtrial.worker.drain import Drain
 from flashtrial.worker.job_desk import AnswersCalls, JobDesk
 from flashtrial.worker.job_reporter import JobReporter, ReportUrls
 from flashtrial.worker.job_slots import JobSlots
 from flashtrial.worker.job_taker import Job, JobTaker, PauseWanted, first_of
+from flashtrial.worker.sdk_import import quick_cpu_info
 from flashtrial.worker.worker_settings import WorkerSettings
+
+with quick_cpu_info():
+    import runpod
+    from runpod import http_client
+    from runpod.serverless.modules import rp_job, rp_scale, worker_state
+    from runpod.serverless.modules.rp_logger import RunPodLogger
 
 _PAUSE_S: Final = 5.0
 _CLOSE_S: Final = 3.0
