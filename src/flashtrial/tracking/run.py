@@ -31,6 +31,7 @@ from flashtrial.tracking.writer import JOINING, RunWriter
 logger = logging.getLogger(__name__)
 
 MAX_NAME_CHARS = 1024  # what the server takes
+LAST_LOOK_S = 0.05
 _METRIC, _DATA = RecordKind.METRIC.value, RecordKind.DATA.value
 
 
@@ -130,7 +131,8 @@ class Run:
 
     def finish_at_exit(self, error: BaseException | None) -> None:
         """The end of the interpreter is the end of a run that is still open; `error` made it fail."""
-        self.finish(*ending_by(error))
+        was_interrupted = self._is_finished  # whoever did not want to wait then does not want to now
+        self.finish(*ending_by(error), timeout_s=LAST_LOOK_S if was_interrupted else None)
 
     def renew_after_fork(self) -> None:
         """In the child of a fork: join the run instead of owning it."""

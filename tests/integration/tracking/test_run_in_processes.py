@@ -27,6 +27,26 @@ def test_init_log_and_finish_come_back_when_the_server_never_answers(lab: Lab) -
         assert ended.output in ended.errors, "a script that prints no report is told as well"
 
 
+def test_who_interrupts_the_wait_of_finish_is_not_made_to_wait_again_at_the_exit(lab: Lab) -> None:
+    script = """
+import flashtrial, os, signal, threading
+with flashtrial.init(settings={"finish_timeout_s": 3600}) as run:
+    def interrupt():
+        while not run._is_finished: pass
+        os.kill(os.getpid(), signal.SIGINT)
+    threading.Thread(target=interrupt, daemon=True).start()
+"""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        lab.url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with lab.start(script) as trainer:
+            try:
+                _, errors = trainer.communicate(timeout=20)
+            finally:
+                trainer.kill()
+    assert "KeyboardInterrupt" in errors
+    assert "2 wait on this disk" in errors
+
+
 def test_finish_says_that_all_was_sent_when_it_was(lab: Lab, server: TrackingClient) -> None:
     ended = lab.run("import flashtrial\nr = flashtrial.init(project='p')\nr.log({'x': 1.0})\nprint(r.finish())")
     assert "3 of 3 records sent; http" in ended.output, ended
