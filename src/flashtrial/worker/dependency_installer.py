@@ -100,7 +100,6 @@ class DependencyInstaller:
     def release(self, key: str) -> None:
         """No process of ours uses the environment of that key, and none is about to: its layer may be removed."""
         if held := self._held.pop(key, None):
-            held[1].touch()
             held[1].release()
 
     def close(self, deadline_s: float = CLOSE_DEADLINE_S) -> bool:

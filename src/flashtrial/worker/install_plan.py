@@ -15,6 +15,7 @@ from flashtrial.worker.requirements import missing, normalised
 
 # A layer never replaces these behind the user's back: they are large, and fit the machine's driver.
 _PROTECTED = re.compile(r"torch|torchvision|torchaudio|triton|pytorch-triton.*|nvidia-.*|cuda-.*")
+_PINNED = re.compile(r"[a-z0-9-]+==[\w.+!]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,11 @@ class InstallPlan:
     missing: tuple[str, ...]
     base_pins: tuple[str, ...]
     protected_pins: tuple[str, ...]
+
+    @property
+    def pinned(self) -> tuple[str, ...]:
+        """Those that are missing and can be met by one version only."""
+        return tuple(one for one in self.missing if _PINNED.fullmatch(one))
 
     @property
     def names(self) -> str:

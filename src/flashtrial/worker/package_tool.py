@@ -14,6 +14,11 @@ class PackageTool(Protocol):
         """As it is called in messages."""
         ...
 
+    @property
+    def adds_to_site(self) -> bool:
+        """Whether it can install into a directory in which there are packages already, and leave those alone."""
+        ...
+
     def environment(self, given: Mapping[str, str], cache: Path, target: Path) -> dict[str, str]:
         """`given`, made fit for this tool; `cache` is the worker's own directory for it, used where none is set."""
         ...
@@ -28,6 +33,14 @@ class PackageTool(Protocol):
 
     def install_command(self, resolved: Path, site: Path) -> list[str]:
         """Put exactly the packages of `resolved` into `site`."""
+        ...
+
+    def offline(self, command: Sequence[str]) -> list[str] | None:
+        """The same command without the network; None where the tool has no such mode."""
+        ...
+
+    def has_built_in_vain(self, said: str) -> bool:
+        """Whether it failed over a build for which it had all it needed: with a network it would fail as well."""
         ...
 
     def uncached(self, command: Sequence[str]) -> list[str]:

@@ -39,6 +39,7 @@ class Pip:
 
     python: str = sys.executable
     name: str = "pip"
+    adds_to_site: bool = False  # it warns, and leaves out, where two packages share a directory
 
     def environment(self, given: Mapping[str, str], cache: Path, target: Path) -> dict[str, str]:  # noqa: ARG002
         """`given` less what would send packages elsewhere; pip's cache stays where pip has it."""
@@ -57,6 +58,13 @@ class Pip:
     def install_command(self, resolved: Path, site: Path) -> list[str]:
         """Put exactly the packages of `resolved` into `site`."""
         return [*self._install(), "--no-deps", "--requirement", str(resolved), "--target", str(site)]
+
+    def offline(self, command: Sequence[str]) -> None:
+        """None: pip has its index settings, and no other mode."""
+
+    def has_built_in_vain(self, said: str) -> bool:  # noqa: ARG002
+        """Never: it is not run without a network."""
+        return False
 
     def uncached(self, command: Sequence[str]) -> list[str]:
         """The same command without the use of a cache."""

@@ -13,6 +13,7 @@ from flashtrial.worker.package_tool import telling
 
 _RESOLVED = re.compile(r"^ \+ (?P<name>[\w.-]+)==(?P<version>\S+?)(?: \(from (?P<url>\S+)\))?$", re.MULTILINE)
 _CACHE = re.compile(r"cache entry|wheel is invalid|Failed to install:|Failed to (?:read|open|decode).*cache")
+_OFFLINE = re.compile(r"network was disabled|Network connectivity is disabled")
 _CHATTER = re.compile(r"^(Using (Python|CPython)|Resolved |warning: |\s*$)")
 
 # What pip reads and uv does not, under uv's names, so that one set-up serves both. pip separates by blanks.
@@ -34,6 +35,7 @@ class Uv:
 
     python: str = sys.executable
     name: str = "uv"
+    adds_to_site: bool = True
 
     def environment(self, given: Mapping[str, str], cache: Path, target: Path) -> dict[str, str]:
         """`given` with uv's cache and index settings, none of which overrides what the user set for uv."""
@@ -59,6 +61,14 @@ class Uv:
     def install_command(self, resolved: Path, site: Path) -> list[str]:
         """Put exactly the packages of `resolved` into `site`."""
         return [*self._pip_install(), "--no-deps", "--requirements", str(resolved), "--target", str(site)]
+
+    def offline(self, command: Sequence[str]) -> list[str]:
+        """The same command without the network, which saves uv 40 ms of preparing for one."""
+        return [*command, "--offline"]
+
+    def has_built_in_vain(self, said: str) -> bool:
+        """Whether a build failed, and not for want of a network."""
+        return "Failed to build" in said and not _OFFLINE.search(said)
 
     def uncached(self, command: Sequence[str]) -> list[str]:
         """The same command without the use of a cache."""
