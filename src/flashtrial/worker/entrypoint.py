@@ -53,9 +53,14 @@ class Worker:
         home: Path,
         ledger: InstanceLedger,
         start_method: StartMethod | None = None,
+        *,
         settings: WorkerSettings | None = None,
+        keeper: SyncKeeper | None = None,
     ) -> None:
+        """`keeper` is given where records that are not sent when the worker ends would be lost."""
         settings = settings or WorkerSettings()
+        self._worker_id = worker_id
+        self._keeper = keeper
         self._launcher = Launcher(_variables_of_children(worker_id), start_method)
         self._supervisor = Supervisor(self._launcher)
         self._classes = ClassExecutor(
@@ -79,10 +84,12 @@ class Worker:
         return await self._executor.execute(event, live)
 
     async def close(self) -> None:
-        """End all children and templates; the worker is of no use afterwards."""
+        """End all children and templates, and see what they wrote sent; the worker is of no use afterwards."""
         self._classes.close()
         await self._supervisor.close()
         await asyncio.to_thread(self._installer.close)
+        if self._keeper is not None:
+            await self._keeper.wait_until_sent(self._worker_id)
 
     def kill(self) -> None:
         """End all templates at once, and with them what they forked; for the end of the process."""
@@ -93,9 +100,13 @@ class Worker:
 def _worker() -> Worker:
     worker_id = env.get("RUNPOD_POD_ID") or new_id("worker")
     _stream_own_log()
-    worker = Worker(worker_id, env.home(), _ledger(worker_id), settings=WorkerSettings.from_environment())
+    keeper = SyncKeeper(env.outbox_dir())
+    # on a local RunPod the sync process lives on; in a container of its own the worker takes it along
+    awaited = None if env.get(parent_watch.PARENT_PID) else keeper
+    settings = WorkerSettings.from_environment()
+    worker = Worker(worker_id, env.home(), _ledger(worker_id), settings=settings, keeper=awaited)
     atexit.register(worker.kill)
-    SyncKeeper(env.outbox_dir()).start()
+    keeper.start()
     return worker
 
 

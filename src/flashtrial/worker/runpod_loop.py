@@ -36,7 +36,8 @@ with quick_cpu_info():
     from runpod.serverless.modules.rp_logger import RunPodLogger
 
 _PAUSE_S: Final = 5.0
-_CLOSE_S: Final = 3.0
+_CLOSE_S: Final = 20.0
+_MARGIN_S: Final = 1.0
 _LATE_S: Final = 2.0
 _LEAVING_S: Final = 2.0
 _LONG_S: Final = 3600.0
@@ -215,11 +216,12 @@ class CarefulScaler(_JobScaler):  # type: ignore[misc]
             await first_of(waiting, self._drain.sleep(left_s if math.isfinite(left_s) else _LONG_S))
 
     async def _close(self, worker: Servant) -> None:
+        left_s = self._drain.left_s(asyncio.get_running_loop().time() + _CLOSE_S)
         try:
-            async with asyncio.timeout(_CLOSE_S):
+            async with asyncio.timeout(max(left_s - _MARGIN_S, _MARGIN_S)):
                 await worker.close()
         except TimeoutError:
-            logger.warning("ending the children took too long", extra={"action": "close_late"})
+            logger.warning("there was no time to send all records", extra={"action": "close_late"})
 
     def _leave_now(self, code: int) -> None:
         """End every process of ours, and then this one; nothing that hangs may keep it."""

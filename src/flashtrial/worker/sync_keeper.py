@@ -4,6 +4,7 @@ Children only write journals: they have no token, and what they start would end 
 session of its own and outlives the worker, so that what a dead worker's children wrote still arrives.
 """
 
+import asyncio
 import logging
 import subprocess
 import threading
@@ -11,9 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from flashtrial.core import env
+from flashtrial.protocol.records import DamagedFrame
+from flashtrial.tracking.journal_reader import JournalReader
 from flashtrial.tracking.sync_start import ensure_sync_process, hold_outbox_open
 
 LOOK_EVERY_S: Final = 0.25
+_SENT_LOOK_S: Final = 0.05
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +38,15 @@ class SyncKeeper:
         self._stopped.set()
         self._thread.join()
 
+    async def wait_until_sent(self, worker_id: str) -> None:
+        """Return when all that this worker's children wrote has been sent; they must have ended. Set a deadline.
+
+        Where the container ends with the worker, the sync process and what it has not sent yet end with it.
+        """
+        while waiting := _journals_of(worker_id, self._outbox):
+            logger.debug("%d journals are not wholly sent yet", len(waiting), extra={"action": "sync_awaited"})
+            await asyncio.sleep(_SENT_LOOK_S)
+
     def _keep(self) -> None:
         while not any(self._outbox.glob("*.journal")):
             if self._stopped.wait(LOOK_EVERY_S):
@@ -52,3 +65,15 @@ class SyncKeeper:
             return
         if pid is not None:
             logger.debug("sync process %d started for %s", pid, self._outbox, extra={"action": "sync_started"})
+
+
+def _journals_of(worker_id: str, outbox: Path) -> list[Path]:
+    """The journals that were written on this worker and that the sync process has not removed."""
+    return [path for path in outbox.glob("*.journal") if _is_of(worker_id, path)]
+
+
+def _is_of(worker_id: str, path: Path) -> bool:
+    try:
+        return JournalReader.open(path).header.facts.get("worker_id") == worker_id
+    except (DamagedFrame, OSError):  # set aside or removed meanwhile, or nothing that could be sent
+        return False
