@@ -11,6 +11,8 @@ time, in this process (one task per key) and in others (one file lock per key).
 import asyncio
 import contextlib
 import logging
+import sys
+import tarfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -179,6 +181,9 @@ class DependencyInstaller:
 
 def _volume(settings: InstallSettings, home: Path, layers: Layers) -> CacheSync | None:
     if settings.volume is None or home.resolve().is_relative_to(settings.volume.resolve()):
+        return None
+    if not hasattr(tarfile, "data_filter"):
+        log.warning("the volume is not used: Python %s cannot unpack safely", sys.version.split()[0])
         return None
     return CacheSync(settings.volume, settings.endpoint, layers)
 
