@@ -7,6 +7,7 @@ import pytest
 
 from flashtrial.worker.entrypoint import Worker
 from testkit.jobs import function_job, method_job, pickled, unpickled
+from testkit.misbehaviour import ENDINGS
 
 COUNTER = """
 class Counter:
@@ -54,40 +55,6 @@ async def test_classes_of_the_source_travel_back_by_value(worker: Worker) -> Non
     job = function_job(source)
     job["input"]["serialization_format"] = "cloudpickle"
     assert unpickled((await worker.handle(job))["result"]).x == 3
-
-
-ENDINGS: list[tuple[str, str, str, str]] = [
-    ("sys.exit in the call", "import sys\ndef f():\n    sys.exit(2)\n", "user_code", "SystemExit: 2"),
-    ("sys.exit on import", "import sys\nsys.exit(2)\ndef f(): pass\n", "user_code", "SystemExit: 2"),
-    ("os._exit(0)", "import os\ndef f():\n    os._exit(0)\n", "user_code", "exited with code 0"),
-    ("os._exit(1) on import", "import os\nos._exit(1)\ndef f(): pass\n", "user_code", "exited with code 1"),
-    ("segfault", "import ctypes\ndef f():\n    ctypes.string_at(0)\n", "user_code", "SIGSEGV"),
-    ("abort", "import os\ndef f():\n    os.abort()\n", "user_code", "SIGABRT"),
-    ("kill", "import os, signal\ndef f():\n    os.kill(os.getpid(), signal.SIGKILL)\n", "worker_lost", "SIGKILL"),
-    ("deep recursion", "def f():\n    return f()\n", "user_code", "RecursionError"),
-    ("keyboard interrupt", "def f():\n    raise KeyboardInterrupt\n", "user_code", "KeyboardInterrupt"),
-    (
-        "exception group",
-        "def f():\n    raise ExceptionGroup('many', [ValueError('a')])\n",
-        "user_code",
-        "ValueError: a",
-    ),
-    (
-        "an exception that cannot be shown",
-        "class E(Exception):\n    def __str__(self):\n        raise RuntimeError\ndef f():\n    raise E\n",
-        "user_code",
-        "E",
-    ),
-    ("a result that is no JSON", "def f():\n    return {1, 2}\n", "result", "set that is not JSON"),
-    ("a closed standard output", "import os\ndef f():\n    os.close(1)\n    raise ValueError('v')\n", "user_code", "v"),
-    ("every descriptor closed", "import os\ndef f():\n    os.closerange(0, 4096)\n", "user_code", "exited with code 1"),
-    (
-        "replaced streams and modules",
-        "import sys, json\ndef f():\n    sys.stdout = sys.stderr = json.dumps = None\n    raise ValueError('v')\n",
-        "user_code",
-        "ValueError: v",
-    ),
-]
 
 
 @pytest.mark.parametrize(("source", "kind", "words"), [row[1:] for row in ENDINGS], ids=[row[0] for row in ENDINGS])

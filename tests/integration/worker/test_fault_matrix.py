@@ -12,6 +12,7 @@ from flashtrial.core.clock import SystemClock
 from flashtrial.process.launch import StartMethod
 from flashtrial.worker.entrypoint import Worker
 from testkit.jobs import function_job, method_job, pickled
+from testkit.misbehaviour import ODD
 from testkit.waiting import wait_until_async
 
 FINE = "def f():\n    return 'fine'\n"
@@ -33,51 +34,6 @@ def processes_of_session(leader: int) -> list[int]:
             if fields[0] != "Z" and int(fields[3]) == leader:
                 found.append(int(entry.name))
     return found
-
-
-# name, source, whether the call succeeds
-ODD: list[tuple[str, str, bool]] = [
-    ("prints without an end of line, in any bytes", "import os\ndef f():\n    os.write(1, b'a\\x00\\xff\\rb')\n", True),
-    ("closes its streams", "import os\ndef f():\n    [os.close(n) for n in (0, 1, 2)]\n", True),
-    (
-        "replaces modules",
-        "import logging, signal, json, pickle\ndef f():\n    pickle.dumps = json.loads = None\n",
-        True,
-    ),
-    (
-        "masks every signal",
-        "import signal\ndef f():\n    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())\n",
-        True,
-    ),
-    ("registers an exit hook that hangs", "import atexit, time\ndef f():\n    atexit.register(time.sleep, 99)\n", True),
-    (
-        "leaves threads that are no daemons",
-        "import threading, time\ndef f():\n    threading.Thread(target=time.sleep, args=(99,)).start()\n",
-        True,
-    ),
-    ("writes 50 MB in a line", "import os\ndef f():\n    os.write(1, b'x' * 100)\n    print('y' * 50_000_000)\n", True),
-    ("raises 5 MB of message", "def f():\n    raise ValueError('x' * 5_000_000)\n", False),
-    (
-        "raises a cycle of causes",
-        "def f():\n    a, b = ValueError('a'), ValueError('b')\n    a.__cause__, b.__cause__ = b, a\n    raise a\n",
-        False,
-    ),
-    (
-        "raises what cannot be repeated",
-        "class E(Exception):\n    __repr__ = __str__ = None\ndef f():\n    raise E(1)\n",
-        False,
-    ),
-    ("blocks its own event loop", "import time\nasync def f():\n    time.sleep(0.01)\n", True),
-    ("returns a generator's list", "def f():\n    yield from range(3)\n", True),
-    ("spawns a tree of processes", "import os\ndef f():\n    os.system('sleep 99 & sleep 99 &')\n", True),
-    (
-        "kills its parent",
-        "import os, signal\ndef f():\n    os.kill(os.getppid(), signal.SIGKILL)\n    return 1\n",
-        False,
-    ),
-    ("puts a pipe over high descriptors", "import os\ndef f():\n    [os.dup2(1, n) for n in range(3, 64)]\n", False),
-    ("runs a module named like ours", "import sys\ndef f():\n    sys.modules['flashtrial'] = None\n", True),
-]
 
 
 @pytest.mark.parametrize(("source", "succeeds"), [row[1:] for row in ODD], ids=[row[0] for row in ODD])
