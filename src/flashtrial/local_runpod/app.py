@@ -18,6 +18,7 @@ from flashtrial.local_runpod.control_plane import ControlPlane
 from flashtrial.local_runpod.data_plane import DataPlane
 from flashtrial.local_runpod.database import Database
 from flashtrial.local_runpod.job_api import JobApi
+from flashtrial.local_runpod.leftovers import end_leftovers
 from flashtrial.local_runpod.queue import JobQueue
 from flashtrial.local_runpod.worker_process import sweep_leftovers
 from flashtrial.local_runpod.workers import Place, Workers
@@ -38,7 +39,7 @@ class LocalRunpod:
 
     Its routes ask for the key; the application that they are mounted in keeps web pages out (`server.security`).
 
-    `stop` should be called while the server still answers: workers with a job in hand then have `workers.GRACE_S`
+    `stop` should be called while the server still answers: workers with a job in hand then have `GRACE_S`
     seconds to hand in its result. Called by the server's own shutdown it works as well, but those results are lost, and
     polls that are open keep the server up to 5 s: `cut_polls` before that spares the wait.
     """
@@ -75,6 +76,7 @@ class LocalRunpod:
         """
         self._base_url = (base_url or self._base_url).rstrip("/")
         ensure_private_dir(self._home)
+        await asyncio.to_thread(end_leftovers, self._home)
         await asyncio.to_thread(sweep_leftovers, self._place.scratches, self._place.logs, self._clock.time_ms() / 1000)
         await self._database.start()
         self._is_started = True

@@ -14,6 +14,9 @@ from flashtrial.core import env
 from flashtrial.core.files import OWNER_ONLY_FILE, ensure_private_dir
 
 PARENT_PID = "FLASHTRIAL_PARENT_PID"
+DRAIN = "FLASHTRIAL_DRAIN_S"
+GRACE_S = 5.0  # from the signal to leave until a worker is killed
+_TO_CLOSE_S = 2.0  # of those, what a worker needs after its last answer to end its children
 PING_INTERVAL_MS = 2000
 LOGS_KEPT_S = 7 * 24 * 3600
 _LOOPBACK = "127.0.0.1,localhost,::1"
@@ -67,6 +70,7 @@ def worker_environment(
         env.HOME: str(home),
         env.URL: assignment.base_url,
         env.CONCURRENCY: str(2 * concurrency + 1),
+        DRAIN: f"{GRACE_S - _TO_CLOSE_S:g}",
         env.WORKER_ID: assignment.worker_id,
         PARENT_PID: str(os.getpid()),
         "RUNPOD_WEBHOOK_GET_JOB": f"{endpoint_url}/job-take/$ID?{query}",

@@ -18,8 +18,10 @@ from flashtrial.local_runpod.auth import Gate
 from flashtrial.local_runpod.bell import Bell, Topic, TopicKind
 from flashtrial.local_runpod.catalog import Catalog
 from flashtrial.local_runpod.endpoints import Endpoint
+from flashtrial.local_runpod.leftovers import end_leftovers
 from flashtrial.local_runpod.queue import JobQueue
 from flashtrial.local_runpod.worker_process import (
+    GRACE_S,
     Assignment,
     WorkerProcess,
     exit_story,
@@ -29,7 +31,6 @@ from flashtrial.local_runpod.worker_process import (
 
 log = logging.getLogger(__name__)
 
-GRACE_S = 5.0
 SHARED_CONCURRENCY = 8
 _PATIENCE = 3  # starts that may fail in a row before the jobs that wait are failed
 _LONGEST_PAUSE_S = 30.0
@@ -250,6 +251,7 @@ class Workers:
         story = exit_story(status)
         verdict = jobs.STOPPED if self._is_stopping else jobs.worker_lost(f"{story}; its log is {worker.log_path}")
         lost = await self._queue.lose(worker.id, verdict)
+        await asyncio.to_thread(end_leftovers, self._place.home, worker.id)
         self._gate.take_token_from(worker.id)
         staff.workers.pop(worker.id, None)
         log.info(

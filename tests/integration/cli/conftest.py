@@ -4,11 +4,15 @@ import json
 import os
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from testkit import wait_until
+from testkit.jobs import function_job
 
 TIMEOUT_S = 50
 
@@ -43,6 +47,23 @@ class Flashtrial:
         fields = json.loads((self.home / "instance.json").read_text())
         assert isinstance(fields, dict)
         return fields
+
+    def ask(self, path: str, body: object = None) -> Any:
+        """What the running instance's local RunPod answers; with a body it is a POST."""
+        key = (self.home / "key").read_text().strip()
+        content = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.instance()["url"] + path, content, {"Authorization": f"Bearer {key}"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+    def occupy(self, source: str, *args: object) -> str:
+        """The path of the status of a job that runs ``f(*args)`` of `source` and has begun."""
+        query = 'mutation { saveEndpoint(input: {name: "busy", workersMax: 1}) { id } }'
+        endpoint_id = self.ask("/graphql", {"query": query})["data"]["saveEndpoint"]["id"]
+        job_id = self.ask(f"/v2/{endpoint_id}/run", {"input": function_job(source, "f", *args)["input"]})["id"]
+        path = f"/v2/{endpoint_id}/status/{job_id}"
+        wait_until(lambda: self.ask(path)["status"] == "IN_PROGRESS", 40, "the call to begin")
+        return path
 
 
 @pytest.fixture

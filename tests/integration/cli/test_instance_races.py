@@ -1,21 +1,15 @@
 """Commands that meet an instance on its way up or down."""
 
-import json
 import subprocess
-import urllib.request
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from flashtrial.cli import instance
 from testkit import free_port, wait_until
-from testkit.jobs import function_job
 
 from .conftest import Flashtrial
-
-SLEEP = "def f():\n    import time\n    time.sleep(600)\n"
 
 
 @pytest.fixture
@@ -32,26 +26,6 @@ def test_down_ends_an_instance_that_has_only_begun(flashtrial_cli: Flashtrial, p
         assert begun.wait(timeout=20) == 0
 
 
-def busy(cli: Flashtrial, port: int) -> psutil.Process:
-    """An instance whose worker has a call in hand, which holds its end up."""
-    assert cli("up", "--detach", "--port", str(port)).returncode == 0
-    query = 'mutation { saveEndpoint(input: {name: "busy", workersMax: 1}) { id } }'
-    endpoint_id = ask(cli, "/graphql", {"query": query})["data"]["saveEndpoint"]["id"]
-    job = ask(cli, f"/v2/{endpoint_id}/run", {"input": function_job(SLEEP)["input"]})
-    wait_until(
-        lambda: ask(cli, f"/v2/{endpoint_id}/status/{job['id']}")["status"] == "IN_PROGRESS", 40, "the call to begin"
-    )
-    return psutil.Process(cli.instance()["pid"])
-
-
-def ask(cli: Flashtrial, path: str, body: object = None) -> dict[str, Any]:
-    key = (cli.home / "key").read_text().strip()
-    content = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(cli.instance()["url"] + path, content, {"Authorization": f"Bearer {key}"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return dict(json.load(answer))
-
-
 WHEN_IT_IS_GONE = """
 import os, sys, urllib.request
 while os.path.exists(f"/proc/{sys.argv[1]}"):
@@ -62,7 +36,9 @@ print(urllib.request.urlopen(os.environ["FLASHTRIAL_URL"] + "/healthz").status)
 
 @pytest.mark.timeout(120)
 def test_run_does_not_rely_on_one_that_is_leaving(flashtrial_cli: Flashtrial, port: int, tmp_path: Path) -> None:
-    leaving = busy(flashtrial_cli, port)
+    assert flashtrial_cli("up", "--detach", "--port", str(port)).returncode == 0
+    flashtrial_cli.occupy("def f():\n    import time\n    time.sleep(600)\n")  # which holds its end up
+    leaving = psutil.Process(flashtrial_cli.instance()["pid"])
     script = tmp_path / "script.py"
     script.write_text(WHEN_IT_IS_GONE)
     leaving.terminate()
