@@ -7,7 +7,7 @@ UNIT := tests/unit
 INTEGRATION := tests/integration
 
 .PHONY: help setup dev run test test-all test-unit test-integration test-fast test-coverage test-handler lint lint-fix \
-	format format-check types layers check quality-check bench build build-cpu check-images wheel lock clean dev-dashboard
+	format format-check types layers check quality-check bench soak build build-cpu check-images wheel lock clean dev-dashboard
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')"
@@ -66,6 +66,10 @@ quality-check: check
 
 bench: setup  ## Measure against floors and peers; writes bench/RESULTS.md
 	$(BIN)/python bench/run.py
+
+soak: setup  ## The fault matrix at full counts: misbehaving calls, kills while layers are built
+	$(BIN)/python bench/soak_calls.py --calls 1000
+	$(BIN)/python bench/soak_layers.py
 
 build:  ## Build the worker image with CUDA and torch, with docker, podman or buildah
 	scripts/build_image.sh gpu
