@@ -25,12 +25,11 @@ from flashtrial.tracking.endings import ending_by, parse_ending
 from flashtrial.tracking.names import readable_name
 from flashtrial.tracking.open_runs import OpenRuns
 from flashtrial.tracking.settings import EffectiveSettings, SettingsLike, resolve
-from flashtrial.tracking.values import parse_logged, plain, text
+from flashtrial.tracking.values import MAX_NAME_CHARS, parse_logged, plain, text
 from flashtrial.tracking.writer import JOINING, RunWriter
 
 logger = logging.getLogger(__name__)
 
-MAX_NAME_CHARS = 1024  # what the server takes
 LAST_LOOK_S = 0.05
 _METRIC, _DATA = RecordKind.METRIC.value, RecordKind.DATA.value
 
@@ -76,15 +75,16 @@ class Run:
         """Log values at `step`, by default one more than the last. They are on the disk when this returns.
 
         Values are numbers, numpy or torch scalars, strings, lists, and dicts of those. Raises `TypeError` naming the
-        key for others, `ValueError` for a step beyond 64 bits, `RunFinished`.
+        key for others, `ValueError` for a step beyond 64 bits and for a name that is empty or longer than 1024
+        characters, `RunFinished`.
         """
-        logged = parse_logged(data)
+        numbers, others = parse_logged(data)
         with self._lock:
             self._check_open()
             step = self._next_step(step)
-            if logged.numbers:
-                self._writer.append(_METRIC, {"step": step, "values": logged.numbers})
-            for datum in logged.data:
+            if numbers:
+                self._writer.append(_METRIC, {"step": step, "values": numbers})
+            for datum in others:
                 self._writer.append(_DATA, {"name": datum.name, "type": datum.type, "step": step, "value": datum.value})
 
     def add_tags(self, tags: str | Iterable[str]) -> None:

@@ -6,9 +6,9 @@ Scalars of numpy and torch are taken by their ``item()``. Nothing is dropped: wh
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, SupportsFloat, TypeAlias, runtime_checkable
+from typing import Any, Protocol, SupportsFloat, TypeAlias, cast, runtime_checkable
 
 from flashtrial.protocol.records import JsonValue
 
@@ -16,9 +16,16 @@ logger = logging.getLogger(__name__)
 
 Number: TypeAlias = int | float
 
-MAX_DEPTH = 64
+MAX_NAME_CHARS = 1024  # what the server takes
+MAX_DEPTH = 60  # the server takes 64 levels, of which a record's own maps are some
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _ONLY_FLOATS = frozenset({float})
+_MOST_REMEMBERED = 1 << 16
+
+# What was found out once, since finding out costs more than all the rest of a call: names that are right, and for each
+# type of value what makes a record's value of it. Both start anew when they have grown large.
+_names: set[str] = set()
+_takers: "dict[type, _Taker]" = {}
 _said: set[str] = set()
 
 
@@ -43,25 +50,29 @@ class Datum:
     value: JsonValue
 
 
-class Logged(NamedTuple):
-    """One call's values: numbers by name, and the rest. A tuple, since one is made at each call."""
-
-    numbers: Mapping[str, Number]
-    data: tuple[Datum, ...] = ()
+_Taker: TypeAlias = "Callable[[str, Any, int], Number | Datum]"  # of name, value, and how deep it may nest
 
 
-def parse_logged(values: Mapping[str, Any]) -> Logged:
-    """The numbers and other data in `values`, nested maps flattened with ``/``.
+def parse_logged(values: Mapping[str, Any]) -> tuple[Mapping[str, Number], tuple[Datum, ...]]:
+    """The numbers by name, and the other data, in `values`; nested maps are flattened with ``/``.
 
     `values` itself is in the answer when it holds floats only. Raises `TypeError` naming key and type for a value that
-    cannot be logged, and `ValueError` when two values have one name.
+    cannot be logged, and `ValueError` for a name that is empty or too long, or that two values have.
     """
-    if _ONLY_FLOATS.issuperset(map(type, values.values())):
-        return Logged(values)
-    numbers: dict[str, Number] = {}
+    # Every call comes through here: the usual one, of floats under names seen before, is told by two set operations.
+    if _ONLY_FLOATS.issuperset(map(type, values.values())) and (_names.issuperset(values) or _are_names(values)):
+        return values, ()
+    numbers: dict[str, Number] = dict(values)
     data: dict[str, Datum] = {}
-    _collect(values, "", MAX_DEPTH, numbers, data)
-    return Logged(numbers, tuple(data.values()))
+    others = {name: value for name, value in values.items() if type(value) is not float}
+    for name in others:
+        del numbers[name]
+    if not (_names.issuperset(numbers) or _are_names(numbers)):  # a key that is no text: put in anew, as text
+        others, numbers = dict(values), {}
+    _collect(others, "", MAX_DEPTH, numbers, data)
+    for found in (numbers, data):
+        _names.issuperset(found) or _are_names(found)
+    return numbers, tuple(data.values())
 
 
 def plain(value: object, depth: int = MAX_DEPTH) -> JsonValue:
@@ -79,11 +90,11 @@ def plain(value: object, depth: int = MAX_DEPTH) -> JsonValue:
 def _plain_container(value: object, depth: int) -> JsonValue:
     match value:
         case Mapping():
-            return {text(str(key)): plain(item, depth) for key, item in value.items()}
+            return {text(_key(key)): plain(item, depth) for key, item in value.items()}
         case list() | tuple() | set() | frozenset():
             return [plain(item, depth) for item in value]
         case _Scalar():
-            return plain(value.item() if _is_single(value) else value.tolist(), depth)
+            return plain(value.item() if math.prod(value.shape) == 1 else value.tolist(), depth)
     return text(str(value))
 
 
@@ -92,38 +103,70 @@ def text(value: str) -> str:
     return value.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def _are_names(names: Iterable[object]) -> bool:
+    """Whether all of `names` are texts. Raises `ValueError` for a text that the server would refuse as a name."""
+    for name in names:
+        if type(name) is not str:
+            return False
+        if not 0 < len(name) <= MAX_NAME_CHARS:
+            raise ValueError(f"a metric's name has 1 to {MAX_NAME_CHARS} characters, not {len(name)}: {name[:60]!r}")
+    if len(_names) > _MOST_REMEMBERED:
+        _names.clear()
+    _names.update(cast("Iterable[str]", names))
+    return True
+
+
 def _collect(
     values: Mapping[Any, Any], prefix: str, depth: int, numbers: dict[str, Number], data: dict[str, Datum]
 ) -> None:
     """Put what is in `values` into `numbers` and `data`, by its full name."""
     if depth == 0:
-        raise ValueError(f"{prefix[:60]!r}… is nested deeper than {MAX_DEPTH}")
+        raise _too_deep(prefix)
     for key, value in values.items():
-        name = f"{prefix}{key}"
+        name = key if type(key) is str and not prefix else f"{prefix}{_key(key)}"
         if name in numbers or name in data:
             raise ValueError(f"two values are named {name!r}")
         if type(value) is float:  # what nearly all values are
             numbers[name] = value
-        elif isinstance(value, Mapping):
+            continue
+        taker = _takers.get(type(value)) or _learn_taker(name, value)
+        if taker is _take_as_float:  # numpy's scalars: not worth a call
+            numbers[name] = float(value)
+        elif taker is _no_taker:
             _collect(value, f"{name}/", depth - 1, numbers, data)
-        elif isinstance(parsed := _parse(name, value), Datum):
+        elif isinstance(parsed := taker(name, value, depth), Datum):
             data[name] = parsed
         else:
             numbers[name] = parsed
 
 
-def _parse(name: str, value: Any) -> Number | Datum:
+def _parse(name: str, value: Any, depth: int) -> Number | Datum:
+    return (_takers.get(type(value)) or _learn_taker(name, value))(name, value, depth)
+
+
+def _learn_taker(name: str, value: object) -> _Taker:
+    taker = _taker_for(name, value)
+    if len(_takers) > _MOST_REMEMBERED:
+        _takers.clear()
+    _takers[type(value)] = taker
+    return taker
+
+
+def _taker_for(name: str, value: object) -> _Taker:
+    """What takes values of this value's type. Raises `TypeError` when nothing does."""
     match value:
+        case Mapping():
+            return _no_taker
         case bool() | int() | float():
-            return _number(name, value)
+            return _take_number
         case str():
-            return Datum(name, "string", text(value))
+            return _take_text
         case list() | tuple():
-            return Datum(name, "list", [_element(name, item) for item in value])
+            return _take_list
         case _Scalar():
-            return _parse_scalar(name, value)
+            return _take_as_float if _is_numpy_floating(type(value)) else _take_scalar
         case SupportsFloat():
-            return float(value)
+            return _take_as_float
     kind = type(value)
     raise TypeError(
         f"{name!r} is a {kind.__module__}.{kind.__qualname__}, which cannot be logged: "
@@ -131,25 +174,56 @@ def _parse(name: str, value: Any) -> Number | Datum:
     )
 
 
-def _parse_scalar(name: str, value: _Scalar) -> Number | Datum:
-    if not _is_single(value):
-        return _parse(name, value.tolist())
+def _is_numpy_floating(kind: type) -> bool:
+    """Whether these are numpy's floats, which `float` takes at a sixth of the cost of their ``item()``."""
+    return any((base.__module__, base.__name__) == ("numpy", "floating") for base in kind.__mro__)
+
+
+def _no_taker(*_: object) -> Number | Datum:
+    """Stands for maps, which have no value of their own: whoever meets one goes into it."""
+    raise NotImplementedError
+
+
+def _take_number(name: str, value: Number, _depth: int) -> Number:
+    return _number(name, value)
+
+
+def _take_text(name: str, value: str, _depth: int) -> Datum:
+    return Datum(name, "string", text(value))
+
+
+def _take_list(name: str, value: Iterable[Any], depth: int) -> Datum:
+    return Datum(name, "list", [_element(name, item, depth - 1) for item in value])
+
+
+def _take_as_float(_name: str, value: SupportsFloat, _depth: int) -> float:
+    return float(value)
+
+
+def _take_scalar(name: str, value: _Scalar, depth: int) -> Number | Datum:
+    if value.shape and math.prod(value.shape) != 1:
+        return _parse(name, value.tolist(), depth)
     item: object = value.item()
-    if isinstance(item, _Scalar):  # numpy's long double answers with itself
-        return float(item)  # type: ignore[arg-type]
-    return _parse(name, item)
+    return item if type(item) is float else _parse(name, item, depth)
 
 
-def _element(name: str, value: Any) -> JsonValue:
+def _element(name: str, value: Any, depth: int) -> JsonValue:
     """One value of a list. Raises `TypeError` as `_parse` does."""
+    if depth == 0:
+        raise _too_deep(name)
     if isinstance(value, Mapping):
-        return {text(str(key)): _element(f"{name}/{key}", item) for key, item in value.items()}
-    parsed = _parse(name, value)
+        return {text(_key(key)): _element(f"{name}/{key}", item, depth - 1) for key, item in value.items()}
+    parsed = _parse(name, value, depth)
     return parsed.value if isinstance(parsed, Datum) else parsed
 
 
-def _is_single(value: _Scalar) -> bool:
-    return math.prod(value.shape) == 1
+def _key(key: object) -> str:
+    """A map's key as text; of texts with a class of their own (enumerations) the text that they are."""
+    return str.__str__(key) if isinstance(key, str) else str(key)
+
+
+def _too_deep(name: str) -> ValueError:
+    return ValueError(f"{name[:60]!r}… is nested deeper than {MAX_DEPTH}")
 
 
 def _number(name: str, value: Number) -> Number:

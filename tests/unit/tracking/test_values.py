@@ -1,6 +1,7 @@
 """Values that users log: every one of them is kept, or refused by name."""
 
 import datetime as dt
+import enum
 import math
 from collections.abc import Iterator
 from decimal import Decimal
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flashtrial.server.records import parse_record
 from flashtrial.tracking import values
 from flashtrial.tracking.values import Datum, parse_logged, plain
 
@@ -38,20 +40,20 @@ def same(left: float, right: float) -> bool:
 
 @given(TREES)
 def test_nothing_is_dropped_and_everything_can_be_packed(tree: dict[str, Any]) -> None:
-    logged = parse_logged(tree)
-    data = {datum.name: datum for datum in logged.data}
+    numbers, others = parse_logged(tree)
+    data = {datum.name: datum for datum in others}
     expected = dict(leaves(tree))
-    assert logged.numbers.keys() | data.keys() == expected.keys()
-    assert not logged.numbers.keys() & data.keys()
-    ormsgpack.packb({"values": dict(logged.numbers), "data": [datum.value for datum in logged.data]})
-    for name, value in logged.numbers.items():
+    assert numbers.keys() | data.keys() == expected.keys()
+    assert not numbers.keys() & data.keys()
+    ormsgpack.packb({"values": dict(numbers), "data": [datum.value for datum in others]})
+    for name, value in numbers.items():
         wanted = expected[name]
         assert same(value, float(wanted) if abs(wanted) >= 2**63 else wanted)
 
 
 @given(st.dictionaries(NAMES, st.floats(), max_size=5))
 def test_floats_are_taken_as_they_are(numbers: dict[str, float]) -> None:
-    assert parse_logged(numbers).numbers is numbers
+    assert parse_logged(numbers)[0] is numbers
 
 
 @pytest.mark.parametrize(
@@ -76,18 +78,18 @@ def test_floats_are_taken_as_they_are(numbers: dict[str, float]) -> None:
     ],
 )
 def test_a_number_of_any_kind_is_a_number(value: object, number: float) -> None:
-    logged = parse_logged({"x": value})
-    assert logged.numbers == {"x": number}
-    assert type(logged.numbers["x"]) is type(number)
+    numbers, _ = parse_logged({"x": value})
+    assert numbers == {"x": number}
+    assert type(numbers["x"]) is type(number)
 
 
 def test_nan_stays_nan() -> None:
-    assert math.isnan(parse_logged({"x": np.float32("nan"), "y": 1}).numbers["x"])
+    assert math.isnan(parse_logged({"x": np.float32("nan"), "y": 1})[0]["x"])
 
 
 def test_strings_and_lists_are_data() -> None:
-    logged = parse_logged({"a": {"text": "hé"}, "list": [1, "b", np.int32(2)], "array": np.arange(3)})
-    assert logged.data == (
+    _, data = parse_logged({"a": {"text": "hé"}, "list": [1, "b", np.int32(2)], "array": np.arange(3)})
+    assert data == (
         Datum("a/text", "string", "hé"),
         Datum("list", "list", [1, "b", 2]),
         Datum("array", "list", [0, 1, 2]),
@@ -95,7 +97,7 @@ def test_strings_and_lists_are_data() -> None:
 
 
 def test_a_lone_surrogate_becomes_visible() -> None:
-    assert parse_logged({"x": "a\ud800"}).data == (Datum("x", "string", "a\\ud800"),)
+    assert parse_logged({"x": "a\ud800"})[1] == (Datum("x", "string", "a\\ud800"),)
 
 
 @pytest.mark.parametrize("value", [None, object(), 1j, dt.date(2024, 1, 1), b"x", {1, 2}])
@@ -107,6 +109,30 @@ def test_what_cannot_be_logged_is_named_with_its_type(value: object) -> None:
 def test_two_values_of_one_name_are_an_error() -> None:
     with pytest.raises(ValueError, match="'a/b'"):
         parse_logged({"a/b": 1, "a": {"b": 2}})
+
+
+@pytest.mark.parametrize("values", [{"": 1.0}, {"x" * 1025: 1.0}, {"": "text"}, {"x" * 1025: {"y": 1}}])
+def test_a_name_that_the_server_would_refuse_is_an_error_where_it_is_logged(values: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="1 to 1024 characters"):
+        parse_logged({"fine": 1.0, **values})
+    parse_logged({"fine": 1.0})
+
+
+def test_members_of_text_enumerations_are_names() -> None:
+    class Metric(str, enum.Enum):  # noqa: UP042 - what people write
+        LOSS = "loss"
+
+    for _ in range(2):
+        assert dict(parse_logged({Metric.LOSS: 1})[0]) == {"loss": 1}
+    assert plain({Metric.LOSS: 1.0}) == {"loss": 1.0}
+
+
+def test_a_list_nested_deeper_than_the_server_takes_is_an_error() -> None:
+    nested: list[Any] = [1]
+    for _ in range(70):
+        nested = [nested]
+    with pytest.raises(ValueError, match="nested deeper"):
+        parse_logged({"x": nested})
 
 
 def test_a_dict_that_holds_itself_is_an_error() -> None:
@@ -135,3 +161,11 @@ def test_a_configuration_that_holds_itself_ends() -> None:
     circle: dict[str, object] = {}
     circle["x"] = circle
     ormsgpack.packb(plain(circle))
+
+
+@pytest.mark.parametrize("depth", range(55, 70))
+def test_what_is_made_plain_is_never_too_deep_for_the_server(depth: int) -> None:
+    config: Any = 1
+    for _ in range(depth):
+        config = {"x": config}
+    parse_record(1, "state", 5, {"status": "running", "config": plain(config)})
