@@ -15,12 +15,14 @@ from flashtrial.local_runpod.auth import Gate
 from flashtrial.local_runpod.envelope import JobReport, job_list, job_object, read_chunk, read_report
 from flashtrial.local_runpod.errors import BadRequest, Refusal
 from flashtrial.local_runpod.http import MIB, PlainErrorRoute, json_response, nothing, read_body
+from flashtrial.local_runpod.jobs import SYNC_PREFIX
 from flashtrial.local_runpod.queue import JobQueue
 from flashtrial.local_runpod.workers import Workers
 
 log = logging.getLogger(__name__)
 
-RESULT_LIMIT_BYTES = 20 * MIB
+RUN_RESULT_LIMIT_BYTES = 10 * MIB
+RUNSYNC_RESULT_LIMIT_BYTES = 20 * MIB
 CHUNK_LIMIT_BYTES = MIB
 POLL_HOLD_S = 5.0
 # For one that is leaving but still has jobs: its loop asks on without a pause of its own.
@@ -72,7 +74,7 @@ class JobApi:
     async def done(self, worker_id: str, job_id: str, request: Request) -> Response:
         """Take a result or a progress update. One for a job that is not the worker's (any more) is dropped."""
         try:
-            report = read_report(await read_body(request, RESULT_LIMIT_BYTES))
+            report = read_report(await read_body(request, _result_limit_bytes(job_id)))
         except Refusal as refusal:
             # The loop only logs a refused result, and nobody would ever hear of the job again.
             lost = JobReport(
@@ -110,3 +112,7 @@ class JobApi:
         if not self._queue.is_admitted(worker_id):
             await asyncio.sleep(LEAVING_PAUSE_S)
         return nothing()
+
+
+def _result_limit_bytes(job_id: str) -> int:
+    return RUNSYNC_RESULT_LIMIT_BYTES if job_id.startswith(f"{SYNC_PREFIX}_") else RUN_RESULT_LIMIT_BYTES

@@ -7,6 +7,9 @@ from types import MappingProxyType
 
 from flashtrial.protocol.execution import FailureKind
 
+SYNC_PREFIX = "sync"
+"""Ids of jobs that came by ``/runsync`` begin so, as RunPod's own do; other limits hold for their answers."""
+
 
 class JobStatus(StrEnum):
     """Where a job stands. The values are RunPod's own and keep their case."""

@@ -78,7 +78,7 @@ class JobQueue:
 
     async def submit(self, endpoint_id: str, request: JobRequest, *, is_sync: bool = False) -> Job:
         """A new job in the endpoint's queue, on disk when this returns."""
-        job_id = new_id("sync" if is_sync else "job")
+        job_id = new_id(jobs.SYNC_PREFIX if is_sync else "job")
         keep_ms = KEEP_SYNC_MS if is_sync else KEEP_ASYNC_MS
         now_ms = self._clock.time_ms()
         return await self._database.jobs(lambda store: store.add(job_id, endpoint_id, request, now_ms, keep_ms))

@@ -113,14 +113,23 @@ def test_chunks_are_streamed_once_and_in_order(instance: Instance, endpoint_id: 
 
 
 def test_a_result_over_the_limit_is_a_failure_that_says_so(instance: Instance, endpoint_id: str) -> None:
-    job_id = instance.run(endpoint_id, do="large", size=21 * 1024 * 1024)
+    job_id = instance.run(endpoint_id, do="large", size=11 * 1024 * 1024)
     answer = instance.until(endpoint_id, job_id, "FAILED", 60)
-    assert "more than the 20 MB" in answer["error"]
+    assert "more than the 10 MB" in answer["error"]
 
 
 def test_a_large_result_under_the_limit_comes_through(instance: Instance, endpoint_id: str) -> None:
-    job_id = instance.run(endpoint_id, do="large", size=15 * 1024 * 1024)
-    assert len(instance.until(endpoint_id, job_id, "COMPLETED")["output"]["text"]) == 15 * 1024 * 1024
+    job_id = instance.run(endpoint_id, do="large", size=9 * 1024 * 1024)
+    assert len(instance.until(endpoint_id, job_id, "COMPLETED")["output"]["text"]) == 9 * 1024 * 1024
+
+
+def test_twice_as_much_comes_through_where_the_client_waits_for_it(instance: Instance, endpoint_id: str) -> None:
+    job = {"input": {"do": "large", "size": 15 * 1024 * 1024}}
+    answer = instance.client.post(f"/v2/{endpoint_id}/runsync", json=job, timeout=60).json()
+    assert len(answer["output"]["text"]) == 15 * 1024 * 1024
+    job["input"]["size"] = 21 * 1024 * 1024
+    answer = instance.client.post(f"/v2/{endpoint_id}/runsync", json=job, timeout=60).json()
+    assert "more than the 20 MB" in answer["error"]
 
 
 def test_a_worker_killed_in_mid_job_fails_the_job_and_the_next_one_works(instance: Instance, endpoint_id: str) -> None:

@@ -187,3 +187,22 @@ async def test_what_waited_too_long_is_ended_by_the_clockwork(queue: JobQueue, c
     tidying.cancel()
     with pytest.raises(asyncio.CancelledError):
         await tidying
+
+
+@pytest.mark.parametrize(("is_sync", "kept_ms"), [(False, 30 * 60_000), (True, 60_000)], ids=["run", "runsync"])
+async def test_answers_are_kept_as_long_as_the_platform_keeps_them(
+    queue: JobQueue, clock: HandClock, *, is_sync: bool, kept_ms: int
+) -> None:
+    job_id = (await queue.submit("e", JobRequest(b"{}"), is_sync=is_sync)).id
+    await queue.take("w", 1, 0.0)
+    await queue.finish("w", job_id, DONE)
+
+    async def sweep() -> None:
+        await queue._database.jobs(lambda store: store.forget_old(clock.time_ms()))
+
+    clock.now_ms += kept_ms
+    await sweep()
+    assert (await status(queue, job_id)).output == b"1"
+    clock.now_ms += 1
+    await sweep()
+    assert await queue.job("e", job_id) is None
