@@ -7,7 +7,7 @@ own. The supervisor belongs to one thread and holds nothing of an event loop bet
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from flashtrial.process.call_spec import CallSpec
@@ -29,17 +29,29 @@ class Supervisor:
         self._launcher = launcher
         self._idle_kept = idle_kept
         self._idle: defaultdict[str, list[Child]] = defaultdict(list)
-        self._living: set[Child] = set()
+        self._living: dict[Child, Callable[[], None] | None] = {}
 
     async def run_function(
-        self, environment: Environment, spec: CallSpec, sink: Sink, limits: CallLimits = NO_LIMITS
+        self,
+        environment: Environment,
+        spec: CallSpec,
+        sink: Sink,
+        limits: CallLimits = NO_LIMITS,
+        *,
+        spoils: Callable[[Outcome], bool] | None = None,
     ) -> Outcome:
-        """Run a function in a warm child of its environment, or in a new one when all are busy."""
-        child = await self._warm(environment) or await self.new_child(environment, spec, holds_instance=False)
+        """Run a function in a warm child of its environment, or in a new one when all are busy.
+
+        The child serves on unless it died, is worn, or the outcome `spoils` it.
+        """
+        child = await self.warm_child(environment) or await self.new_child(environment, spec, holds_instance=False)
+        outcome: Outcome | None = None
         try:
-            return await child.call(spec, sink, limits)
+            outcome = await child.call(spec, sink, limits)
+            return outcome
         finally:
-            await self._give_back(environment, child)
+            is_spoiled = spoils is not None and outcome is not None and spoils(outcome)
+            await self.give_back(environment, child, is_spoiled=is_spoiled)
 
     async def new_child(
         self,
@@ -48,19 +60,36 @@ class Supervisor:
         *,
         holds_instance: bool,
         variables: Mapping[str, str] | None = None,
+        on_end: Callable[[], None] | None = None,
     ) -> Child:
-        """A fresh child that is ready for `spec`; the caller ends it by `end`, or `close` does."""
+        """A fresh child that is ready for `spec`; the caller ends it by `end`, or `close` does.
+
+        `variables` are set in it before anything of the user's runs. `on_end` is called once, when it has been ended.
+        """
         child = await self._launcher.launch(
             environment, spec.source, spec.local_names, holds_instance=holds_instance, variables=variables
         )
-        self._living.add(child)
+        self._living[child] = on_end
         return child
 
     async def end(self, child: Child) -> None:
         """End one child and forget it. Safe to call twice."""
-        self._living.discard(child)
+        on_end = self._living.pop(child, None)
         child.close_late_output()
-        await child.end()
+        try:
+            await child.end()
+        finally:
+            if on_end is not None:
+                on_end()
+
+    async def end_if_idle(self, environment: Environment, child: Child) -> bool:
+        """End a function child of `environment` that waits for its next call; whether it did."""
+        idle = self._idle[environment.key]
+        if child not in idle:
+            return False
+        idle.remove(child)
+        await asyncio.shield(self.end(child))
+        return True
 
     async def close(self) -> None:
         """End every child and every template."""
@@ -68,7 +97,8 @@ class Supervisor:
         self._idle.clear()
         self._launcher.close()
 
-    async def _warm(self, environment: Environment) -> Child | None:
+    async def warm_child(self, environment: Environment) -> Child | None:
+        """An idle function child of `environment`, the caller's until `give_back`; None when there is none."""
         idle = self._idle[environment.key]
         while idle:
             child = idle.pop()
@@ -77,9 +107,10 @@ class Supervisor:
             await self.end(child)  # it died while nobody looked
         return None
 
-    async def _give_back(self, environment: Environment, child: Child) -> None:
+    async def give_back(self, environment: Environment, child: Child, *, is_spoiled: bool = False) -> None:
+        """Keep a function child for its next call, or end it when it can or must take none."""
         idle = self._idle[environment.key]
-        if child.takes_calls and len(idle) < self._idle_kept:
+        if not is_spoiled and child.takes_calls and len(idle) < self._idle_kept:
             idle.append(child)
         else:
             await asyncio.shield(self.end(child))

@@ -4,7 +4,8 @@ The shapes are those of ``runpod_flash.protos.remote_execution`` (runpod-flash 1
 importing that module costs half a second, ours a tenth. ``runpod`` 2.0's requests (module source, plain JSON arguments)
 are a subset. Fields that the SDK does not know are dropped by it and read by us: `tracking`, `timeout_s` (seconds until
 the call is ended), `stream` (a generator's values are wanted as they come), `expected_result_bytes`, `error_kind`,
-and `result_ref` (where a result lies that is too large for an answer: path, bytes, sha256, format).
+`result_ref` (where a result lies that is too large for an answer: path, bytes, sha256, format), `gpu_memory_bytes`, and
+`refresh_worker` (true: the platform is to give this worker up; it takes the field out of the answer).
 """
 
 from enum import StrEnum
@@ -98,6 +99,7 @@ class InstanceInfo(BaseModel):
     last_used: str
     method_calls: int
     memory_bytes: int | None = None
+    gpu_memory_bytes: int | None = None
 
 
 class FunctionResponse(BaseModel):
@@ -115,6 +117,7 @@ class FunctionResponse(BaseModel):
     instance_info: InstanceInfo | None = None
     tracking: dict[str, Any] | None = None
     result_ref: dict[str, Any] | None = None
+    refresh_worker: bool | None = None
 
     @model_validator(mode="after")
     def _fails_with_a_reason(self) -> "FunctionResponse":

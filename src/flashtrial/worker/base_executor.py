@@ -11,10 +11,12 @@ from flashtrial.core.errors import FlashtrialError
 from flashtrial.process.call_spec import CallSpec
 from flashtrial.process.child import CallLimits
 from flashtrial.process.environment import Environment
-from flashtrial.process.outcome import Failure, Outcome
+from flashtrial.process.outcome import Failure, Outcome, Raised
 from flashtrial.process.packing import Part, pack
 from flashtrial.process.sink import Sink
-from flashtrial.protocol.execution import ExecutionType, FunctionRequest, InstanceInfo, SerializationFormat
+from flashtrial.protocol.execution import ExecutionType, FailureKind, FunctionRequest, InstanceInfo, SerializationFormat
+from flashtrial.worker.gpu.damage import Damage, damage_of
+from flashtrial.worker.gpu.placement import NoSeat
 
 _numbers: Final = itertools.count(1)
 
@@ -25,11 +27,15 @@ class RequestRefused(FlashtrialError):
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """What became of a request: the call's outcome, or why there was no call, and what is known of the instance."""
+    """What became of a request: the call's outcome, or why there was no call, and what is known of the instance.
+
+    `refresh_worker`: the platform should give this worker up, because a GPU of it is broken.
+    """
 
     result: Outcome | Failure
     instance_id: str | None = None
     instance_info: InstanceInfo | None = None
+    refresh_worker: bool = False
 
 
 class BaseExecutor(Protocol):
@@ -41,6 +47,25 @@ class BaseExecutor(Protocol):
         Raises `RequestRefused`.
         """
         ...
+
+
+def damage_by(outcome: Outcome) -> Damage:
+    """How far the error reaches that a call ended in; a call that ended otherwise tells of none."""
+    return damage_of(outcome.message) if isinstance(outcome, Raised) else Damage.NONE
+
+
+def spoils(outcome: Outcome) -> bool:
+    """Whether the process that came to `outcome` must take no further call."""
+    return damage_by(outcome).retires_child
+
+
+def without_seat(refusal: NoSeat, instance_id: str | None = None) -> Execution:
+    """What is told of a request for which no GPU of this worker will ever do; nothing was run."""
+    if refusal.needs_new_worker:
+        message = f"No GPU can be given to this call: {refusal}. Send it again; another worker will take it."
+        return Execution(Failure(FailureKind.WORKER_LOST, message), instance_id, refresh_worker=True)
+    message = f"No GPU of this worker is large enough: {refusal}. Use a larger GPU, or less memory."
+    return Execution(Failure(FailureKind.REQUEST, message), instance_id)
 
 
 def call_limits(request: FunctionRequest, defaults: CallLimits) -> CallLimits:

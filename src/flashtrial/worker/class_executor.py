@@ -6,27 +6,44 @@ starts over is worse than an error.
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from flashtrial.core.clock import Clock, utc_from_ms
 from flashtrial.core.ids import new_id
 from flashtrial.process.call_spec import CallSpec
-from flashtrial.process.child import NO_LIMITS, CallLimits
+from flashtrial.process.child import NO_LIMITS, CallLimits, Child
 from flashtrial.process.environment import Environment
 from flashtrial.process.outcome import Died, Failure, Outcome, OverMemory, Raised, Returned, TimedOut, failure_of
 from flashtrial.process.sink import Sink
 from flashtrial.process.supervisor import Supervisor
 from flashtrial.protocol.execution import FailureKind, FunctionRequest
-from flashtrial.worker.base_executor import Execution, RequestRefused, call_limits, call_spec
+from flashtrial.worker.base_executor import (
+    Execution,
+    RequestRefused,
+    call_limits,
+    call_spec,
+    damage_by,
+    spoils,
+    without_seat,
+)
+from flashtrial.worker.gpu.placement import NoSeat
 from flashtrial.worker.instances import AllBusy, Instance, InstanceLimits, Instances
 from flashtrial.worker.ledger import InstanceLedger
+
+if TYPE_CHECKING:
+    from flashtrial.worker.gpu.seats import GpuSeats, Seat
 
 logger = logging.getLogger(__name__)
 
 
 class ClassExecutor:
-    """Answers class requests. Calls on one instance take turns; different instances run side by side."""
+    """Answers class requests. Calls on one instance take turns; different instances run side by side.
+
+    `gpus` is None where the placement of children on GPUs is unmanaged.
+    """
 
     def __init__(
         self,
@@ -37,12 +54,14 @@ class ClassExecutor:
         *,
         limits: InstanceLimits | None = None,
         call_defaults: CallLimits = NO_LIMITS,
+        gpus: "GpuSeats | None" = None,
     ) -> None:
         self._supervisor = supervisor
         self._ledger = ledger
         self._worker_id = worker_id
         self._clock = clock
         self._call_defaults = call_defaults
+        self._gpus = gpus
         self._instances = Instances(limits or InstanceLimits(), clock.monotonic)
         self._making: dict[str, asyncio.Lock] = {}
         self._sweep: asyncio.TimerHandle | None = None
@@ -54,8 +73,11 @@ class ClassExecutor:
         call_spec(request)  # refuse what cannot be called before anything is made
         anew = request.create_new_instance and request.instance_id is not None
         while True:
-            async with self._making_of(instance_id):
-                found = await self._find_or_make(instance_id, request, environment, anew=anew)
+            try:
+                async with self._making_of(instance_id):
+                    found = await self._find_or_make(instance_id, request, environment, anew=anew)
+            except NoSeat as refusal:
+                return without_seat(refusal, instance_id)
             if isinstance(found, Failure):
                 return Execution(found, instance_id)
             async with self._using(found):
@@ -73,6 +95,8 @@ class ClassExecutor:
         finally:
             instance.users -= 1
             self._sweep_later()
+            if instance.seat is not None:
+                instance.seat.freed()
 
     def forget_loop(self) -> None:
         """Another event loop serves from now on."""
@@ -111,16 +135,37 @@ class ClassExecutor:
         self._instances.forget(instance_id)
 
     async def _make(self, instance_id: str, spec: CallSpec, environment: Environment) -> Instance:
-        now = utc_from_ms(self._clock.time_ms())
+        seat: Seat | None = None
         try:
+            if self._gpus is not None:
+                seat = await self._gpus.take(instance_id, f"{spec.target} of {environment.key}")
             await self._make_room()
-            child = await self._supervisor.new_child(environment, spec, holds_instance=True)
+            child = await self._launched(seat, spec, environment)
         except BaseException:
             self._ledger.release(instance_id)
+            if seat is not None:
+                seat.left()
             raise
-        instance = Instance(instance_id, child, spec.target, now, now, self._clock.monotonic())
+        now = utc_from_ms(self._clock.time_ms())
+        instance = Instance(instance_id, child, spec.target, now, now, self._clock.monotonic(), seat=seat)
+        if seat is not None:
+            seat.occupied(child, functools.partial(self._leave_gpu, instance))
         self._instances.hold(instance)
         return instance
+
+    async def _launched(self, seat: "Seat | None", spec: CallSpec, environment: Environment) -> Child:
+        if seat is None:
+            return await self._supervisor.new_child(environment, spec, holds_instance=True)
+        return await self._supervisor.new_child(
+            environment, spec, holds_instance=True, variables=seat.variables, on_end=seat.left
+        )
+
+    async def _leave_gpu(self, instance: Instance) -> bool:
+        """End an idle instance because another child needs its GPU; whether it was idle."""
+        if not self._instances.taken_out_if_idle(instance, "evicted: another call needed its GPU"):
+            return False
+        await asyncio.shield(self._supervisor.end(instance.child))
+        return True
 
     async def _make_room(self) -> None:
         try:
@@ -135,22 +180,35 @@ class ClassExecutor:
             return Execution(self._told_as_lost(instance.instance_id, self._worker_id), instance.instance_id)
         spec = call_spec(request, construct=not instance.child.conversation.constructed, stream=sink.streams)
         instance.method_calls += 1
+        if instance.seat is not None:
+            instance.seat.call_began()
         try:
             outcome = await instance.child.call(spec, sink, call_limits(request, self._call_defaults))
         except asyncio.CancelledError:
             if not instance.lives_on:
                 await self._let_go(instance, "a call on it was cancelled, and did not stop when asked")
+            await self._measured(instance)
             raise
         instance.last_used = utc_from_ms(self._clock.time_ms())
         self._instances.touch(instance)
-        info = instance.info() if isinstance(outcome, Returned | Raised) else None
+        gpu_bytes = await self._measured(instance)
+        info = instance.info(gpu_bytes) if isinstance(outcome, Returned | Raised) else None
         await self._after(instance, outcome)
-        return Execution(outcome, instance.instance_id, info)
+        refresh = damage_by(outcome).refreshes_worker
+        return Execution(outcome, instance.instance_id, info, refresh_worker=refresh)
+
+    async def _measured(self, instance: Instance) -> int | None:
+        """What a living instance holds on its GPU after a call; one that died is not measured: it would seem small."""
+        if instance.seat is None or not instance.child.takes_calls:
+            return None
+        return await instance.seat.call_ended()
 
     async def _after(self, instance: Instance, outcome: Outcome) -> None:
         match outcome:
             case Raised() if not instance.child.conversation.constructed:
                 await self._let_go(instance, "its constructor failed")
+            case Raised(message=message) if spoils(outcome):
+                await self._let_go(instance, f"an error of its GPU left its process unusable: {_last_line(message)}")
             case TimedOut() if instance.lives_on:
                 pass  # it stopped when asked
             case Died() | TimedOut() | OverMemory() as end:
@@ -198,3 +256,8 @@ class ClassExecutor:
             f"Instance {instance_id} {happened}. Its state cannot be continued here; make a new instance "
             "(or send create_new_instance=true to start over under the same id).",
         )
+
+
+def _last_line(message: str) -> str:
+    """Of an error with its traceback, the line that names it."""
+    return message.rstrip().rpartition("\n")[2]

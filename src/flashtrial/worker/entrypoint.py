@@ -8,7 +8,7 @@ import atexit
 import functools
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flashtrial.core import env, log
 from flashtrial.core.clock import SystemClock
@@ -18,6 +18,7 @@ from flashtrial.process.supervisor import Supervisor
 from flashtrial.worker import parent_watch
 from flashtrial.worker.class_executor import ClassExecutor
 from flashtrial.worker.function_executor import FunctionExecutor
+from flashtrial.worker.gpu.placement import Placement
 from flashtrial.worker.installer_on_demand import InstallerOnDemand
 from flashtrial.worker.ledger import FileLedger, InstanceLedger, MemoryLedger
 from flashtrial.worker.live_output import LiveOutput
@@ -25,6 +26,9 @@ from flashtrial.worker.log_streamer import LogStreamer
 from flashtrial.worker.remote_executor import RemoteExecutor
 from flashtrial.worker.sync_keeper import SyncKeeper
 from flashtrial.worker.worker_settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from flashtrial.worker.gpu.seats import GpuSeats
 
 logger = logging.getLogger(__name__)
 
@@ -56,11 +60,16 @@ class Worker:
         *,
         settings: WorkerSettings | None = None,
         keeper: SyncKeeper | None = None,
+        gpus: "GpuSeats | None" = None,
     ) -> None:
-        """`keeper` is given where records that are not sent when the worker ends would be lost."""
+        """`keeper` is given where records that are not sent when the worker ends would be lost.
+
+        `gpus` is given where children are placed on GPUs, and closed with the worker.
+        """
         settings = settings or WorkerSettings()
         self._worker_id = worker_id
         self._keeper = keeper
+        self._gpus = gpus
         self._launcher = Launcher(_variables_of_children(worker_id), start_method)
         self._supervisor = Supervisor(self._launcher)
         self._classes = ClassExecutor(
@@ -70,11 +79,12 @@ class Worker:
             SystemClock(),
             limits=settings.instance_limits,
             call_defaults=settings.call_limits,
+            gpus=gpus,
         )
         self._installer = InstallerOnDemand(home)
         self._executor = RemoteExecutor(
             self._installer,
-            FunctionExecutor(self._supervisor, settings.call_limits),
+            FunctionExecutor(self._supervisor, settings.call_limits, gpus),
             self._classes,
             settings.payload_limits(),
         )
@@ -87,6 +97,8 @@ class Worker:
         """End all children and templates, and see what they wrote sent; the worker is of no use afterwards."""
         self._classes.close()
         await self._supervisor.close()
+        if self._gpus is not None:
+            await asyncio.to_thread(self._gpus.close)
         await asyncio.to_thread(self._installer.close)
         if self._keeper is not None:
             await self._keeper.wait_until_sent(self._worker_id)
@@ -104,10 +116,19 @@ def _worker() -> Worker:
     # on a local RunPod the sync process lives on; in a container of its own the worker takes it along
     awaited = None if env.get(parent_watch.PARENT_PID) else keeper
     settings = WorkerSettings.from_environment()
-    worker = Worker(worker_id, env.home(), _ledger(worker_id), settings=settings, keeper=awaited)
+    gpus = _gpu_seats(settings.gpu_placement)
+    worker = Worker(worker_id, env.home(), _ledger(worker_id), settings=settings, keeper=awaited, gpus=gpus)
     atexit.register(worker.kill)
     keeper.start()
     return worker
+
+
+def _gpu_seats(placement: Placement) -> "GpuSeats | None":
+    if placement is Placement.UNMANAGED:
+        return None
+    from flashtrial.worker.gpu.seats import open_seats  # noqa: PLC0415 - few workers need it
+
+    return open_seats(placement, env.snapshot().get("CUDA_VISIBLE_DEVICES"), SystemClock())
 
 
 def _stream_own_log() -> None:

@@ -5,11 +5,14 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from flashtrial.process.child import Child
 from flashtrial.process.memory import proportional_bytes, resident_bytes
 from flashtrial.protocol.execution import InstanceInfo
+
+if TYPE_CHECKING:
+    from flashtrial.worker.gpu.seats import Seat
 
 _LOST_KEPT: Final = 1024
 
@@ -33,7 +36,8 @@ class AllBusy(Exception):
 class Instance:
     """One living instance and what is told about it.
 
-    `turn` is held while a call runs on it; `users` counts the calls that run or wait.
+    `turn` is held while a call runs on it; `users` counts the calls that run or wait. `seat` is its place on a GPU,
+    None where placement is not managed.
     """
 
     instance_id: str
@@ -45,6 +49,7 @@ class Instance:
     method_calls: int = 0
     users: int = 0
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    seat: "Seat | None" = None
 
     @property
     def lives_on(self) -> bool:
@@ -55,13 +60,14 @@ class Instance:
     def is_idle(self) -> bool:
         return self.users == 0
 
-    def info(self) -> InstanceInfo:
+    def info(self, gpu_memory_bytes: int | None = None) -> InstanceInfo:
         return InstanceInfo(
             class_name=self.class_name,
             created_at=self.created_at.isoformat(),
             last_used=self.last_used.isoformat(),
             method_calls=self.method_calls,
             memory_bytes=resident_bytes(self.child.process.pid),
+            gpu_memory_bytes=gpu_memory_bytes,
         )
 
 
@@ -121,6 +127,13 @@ class Instances:
             chosen += [(instance, f"evicted to make room: at most {limit} are held") for instance in idle[:excess]]
         chosen += self._over_memory(idle[max(excess, 0) :])
         return self._taken_out(chosen)
+
+    def taken_out_if_idle(self, instance: Instance, reason: str) -> bool:
+        """Take `instance` out unless a call runs on it or waits for it; whether it was."""
+        if self._held.get(instance.instance_id) is not instance or not instance.is_idle:
+            return False
+        self._taken_out([(instance, reason)])
+        return True
 
     def too_long_idle(self) -> list[tuple[Instance, str]]:
         """Take out what nobody has used for the idle time."""

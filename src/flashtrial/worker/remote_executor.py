@@ -26,7 +26,6 @@ from flashtrial.protocol.execution import (
 from flashtrial.worker.base_executor import BaseExecutor, Execution, RequestRefused
 from flashtrial.worker.class_executor import ClassExecutor
 from flashtrial.worker.function_executor import FunctionExecutor
-from flashtrial.worker.gpu.damage import damage_of
 from flashtrial.worker.install_errors import InstallFailed
 from flashtrial.worker.installer_on_demand import Installer
 from flashtrial.worker.live_output import LiveOutput, Streaming
@@ -62,7 +61,7 @@ class RemoteExecutor:
         with streaming_to(output):
             response = await self._answer(event, output)
             response = await self._limits.fitted(response, _job_id(event))
-        return with_refresh(response.to_wire(), response.error)
+        return response.to_wire()
 
     async def _answer(self, event: object, output: OutputBuffer) -> FunctionResponse:
         try:
@@ -129,6 +128,7 @@ def failed(failure: Failure, stdout: str, execution: Execution | None = None) ->
         stdout=stdout,
         instance_id=execution.instance_id if execution else None,
         instance_info=execution.instance_info if execution else None,
+        refresh_worker=(execution is not None and execution.refresh_worker) or None,
     )
 
 
@@ -150,13 +150,6 @@ def _returned(
         instance_info=execution.instance_info,
         **result,
     )
-
-
-def with_refresh(wire: dict[str, Any], error: str | None) -> dict[str, Any]:
-    """`wire` with the platform's word for "give this worker up" when the error says that its device is broken."""
-    if error and damage_of(error).refreshes_worker:
-        return {**wire, "refresh_worker": True}
-    return wire
 
 
 def _sink(output: OutputBuffer, request: FunctionRequest) -> Sink:

@@ -9,6 +9,7 @@ from flashtrial.core.errors import ConfigurationError
 from flashtrial.process.child import NO_LIMITS, CallLimits
 from flashtrial.process.memory import total_bytes
 from flashtrial.worker.constants import NAMESPACE, VOLUME
+from flashtrial.worker.gpu.placement import Placement
 from flashtrial.worker.instances import InstanceLimits
 from flashtrial.worker.payload_limits import RUNPOD_LIMIT_BYTES, PayloadLimits
 from flashtrial.worker.volume_results import VolumeResults
@@ -38,10 +39,11 @@ class WorkerSettings:
     volume: Path | None = None
     call_limits: CallLimits = NO_LIMITS
     instance_limits: InstanceLimits = field(default_factory=InstanceLimits)
+    gpu_placement: Placement = Placement.UNMANAGED
 
     @classmethod
     def from_environment(cls) -> "WorkerSettings":
-        """The settings of this process. Raises `ConfigurationError` for a variable that is no number."""
+        """The settings of this process. Raises `ConfigurationError` for a variable that cannot be understood."""
         limit_bytes = _whole(MAX_RESULT, RUNPOD_LIMIT_BYTES if env.get(JOB_SOURCE) else 0)
         return cls(
             concurrency=max(1, _whole(env.CONCURRENCY, 1)),
@@ -54,12 +56,20 @@ class WorkerSettings:
                 idle_s=_number(INSTANCE_IDLE, InstanceLimits().idle_s or 0) or None,
                 memory_bytes=_whole(INSTANCE_MEMORY, int(_MEMORY_SHARE * total_bytes())) or None,
             ),
+            gpu_placement=_placement(),
         )
 
     def payload_limits(self) -> PayloadLimits:
         """What an answer may weigh, and where a result goes that weighs more."""
         store = None if self.volume is None else VolumeResults(self.volume / f".{NAMESPACE}" / "results")
         return PayloadLimits(self.max_result_bytes, store)
+
+
+def _placement() -> Placement:
+    text = env.get(env.GPU_PLACEMENT, Placement.UNMANAGED)
+    if text not in tuple(Placement):
+        raise ConfigurationError(f"{env.GPU_PLACEMENT}={text} is none of {', '.join(Placement)}")
+    return Placement(text)
 
 
 def _whole(name: str, default: int) -> int:

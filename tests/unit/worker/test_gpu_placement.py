@@ -79,7 +79,7 @@ class TestExclusive:
         devices = [device(0, is_broken=True), device(1)]
         assert decide(devices, [], wants(), EXCLUSIVE) == Admit(GPUS[1])
         assert decide([device(0, is_broken=True)], [], wants(), EXCLUSIVE) == Wait(
-            "all 1 GPUs of this worker are broken", is_hopeless=True
+            "all 1 GPUs of this worker are broken", is_hopeless=True, needs_new_worker=True
         )
 
 

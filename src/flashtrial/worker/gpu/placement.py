@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from flashtrial.core.errors import FlashtrialError
 from flashtrial.worker.gpu.driver import Gpu, GpuMemory
 
 MIB: Final = 1024 * 1024
@@ -77,10 +78,14 @@ class Admit:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Ask again when a tenant left, finished a call or was measured. `is_hopeless`: it would wait for ever."""
+    """Ask again when a tenant left, finished a call or was measured.
+
+    `is_hopeless`: it would wait for ever; `needs_new_worker`: because this worker's GPUs are of no more use.
+    """
 
     reason: str
     is_hopeless: bool = False
+    needs_new_worker: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +98,21 @@ class Evict:
 Decision = Admit | Wait | Evict
 
 
+class NoSeat(FlashtrialError):
+    """Raised when no GPU of this worker will ever do for a child; `needs_new_worker`: one of another worker may."""
+
+    def __init__(self, wait: Wait) -> None:
+        super().__init__(wait.reason)
+        self.needs_new_worker = wait.needs_new_worker
+
+
 def decide(devices: Sequence[Device], tenants: Sequence[Tenant], demand: Demand, rules: Rules) -> Decision:
     """What to do about one demand. Without a GPU, or unmanaged, everybody is admitted and nothing is set."""
     if rules.placement is Placement.UNMANAGED or not devices:
         return Admit(None)
     sites = [_Site.of(device, tenants) for device in devices if not device.is_broken]
     if not sites:
-        return Wait(f"all {len(devices)} GPUs of this worker are broken", is_hopeless=True)
+        return Wait(f"all {len(devices)} GPUs of this worker are broken", is_hopeless=True, needs_new_worker=True)
     fitting = [site for site in sites if site.takes(demand, rules)]
     if fitting:
         return Admit(max(fitting, key=lambda site: site.room(rules)).device.gpu)  # the first of equals

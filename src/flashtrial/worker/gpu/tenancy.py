@@ -22,10 +22,14 @@ from flashtrial.worker.gpu.visible import visible_gpus
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A child that wants to start. Those of one `kind` (a class or function of one environment) use alike."""
+    """A child that wants to start. Those of one `kind` (a class, or the functions of one environment) use alike.
+
+    An expendable one holds nothing that is missed: idle, it is evicted before any that is not.
+    """
 
     instance_id: str
     kind: str
+    is_expendable: bool = False
 
 
 @dataclass(slots=True)
@@ -33,7 +37,7 @@ class _Seat:
     """A tenant, and what is needed to measure it. `used_before_bytes` is what its GPU held when it was seated."""
 
     tenant: Tenant
-    kind: str
+    wish: Wish
     used_before_bytes: int
     has_finished_a_call: bool = False
 
@@ -70,7 +74,7 @@ class Tenancy:
         if not self._seats_on(uuid):
             self._bases[uuid] = used
         tenant = Tenant(wish.instance_id, uuid, self._clock.monotonic(), False, self._uses.get(wish.kind), 0)
-        self._seats[wish.instance_id] = _Seat(tenant, wish.kind, used)
+        self._seats[wish.instance_id] = _Seat(tenant, wish, used)
 
     def call_began(self, instance_id: str) -> None:
         """It must not be evicted now. Unknown ids are fine: not everybody has a seat."""
@@ -81,7 +85,8 @@ class Tenancy:
         """It may be evicted, and has shown what it uses: `measure` next."""
         if seat := self._seats.get(instance_id):
             seat.has_finished_a_call = True
-            seat.tenant = replace(seat.tenant, is_busy=False, last_used_s=self._clock.monotonic())
+            last_used_s = float("-inf") if seat.wish.is_expendable else self._clock.monotonic()
+            seat.tenant = replace(seat.tenant, is_busy=False, last_used_s=last_used_s)
 
     def left(self, instance_id: str) -> None:
         """The child is gone, and its memory with it. Safe to call twice, and for ids without a seat."""
@@ -94,6 +99,15 @@ class Tenancy:
     def tenants(self) -> tuple[Tenant, ...]:
         """Who has a GPU now."""
         return tuple(seat.tenant for seat in self._seats.values())
+
+    def held_bytes(self, instance_id: str) -> int | None:
+        """What it held when it was last measured, context included; None when nobody can tell."""
+        seat = self._seats.get(instance_id)
+        return None if seat is None else seat.tenant.held_bytes
+
+    def close(self) -> None:
+        """Let go of the driver."""
+        self._driver.close()
 
     def measure(self, pids_by_instance: Mapping[str, Collection[int]]) -> None:
         """Note what each tenant holds; `pids_by_instance` names their processes.
@@ -131,7 +145,7 @@ class Tenancy:
         if seat.has_finished_a_call:
             use = max(0, held_bytes - self._rules.context_bytes, seat.tenant.use_bytes or 0)
             seat.tenant = replace(seat.tenant, use_bytes=use)
-            self._uses[seat.kind] = max(use, self._uses.get(seat.kind, 0))
+            self._uses[seat.wish.kind] = max(use, self._uses.get(seat.wish.kind, 0))
 
     def _devices(self) -> list[Device]:
         if self._rules.placement is placement.Placement.UNMANAGED:
