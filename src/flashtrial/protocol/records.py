@@ -104,7 +104,8 @@ def encode_header(header: JournalHeader) -> bytes:
 
 def encode_record(seq: int, kind: str, time_ms: int, body: Mapping[str, Any]) -> bytes:
     """The frame of one record. Raises `ormsgpack.MsgpackEncodeError` for a body that msgpack cannot hold."""
-    return frame(ormsgpack.packb([seq, kind, time_ms, body]))
+    payload = ormsgpack.packb([seq, kind, time_ms, body])
+    return FRAME_HEAD.pack(len(payload), zlib.crc32(payload)) + payload  # as `frame`: each `log` comes through here
 
 
 def read_frames(data: bytes | memoryview, start: int = 0) -> Iterator[tuple[bytes, int]]:

@@ -14,7 +14,7 @@ import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from flashtrial.core.errors import FlashtrialError
 from flashtrial.core.files import OWNER_ONLY_FILE, ensure_private_dir
@@ -75,13 +75,6 @@ def is_locked(path: Path, *, shared: bool) -> bool:
     return False
 
 
-class _Tail(NamedTuple):
-    """Where the last whole record ends. One value, so that an interrupt never sees half of a change."""
-
-    seq: int
-    size_bytes: int
-
-
 class Journal:
     """The one writer of one journal file.
 
@@ -93,7 +86,8 @@ class Journal:
         self.path = path
         self._descriptor = descriptor
         self._lock = threading.RLock()  # reentrant for signal handlers; guards everything below
-        self._tail = _Tail(0, header_bytes)
+        # Number and end of the last whole record. One value, so that an interrupt never sees half of a change.
+        self._tail = (0, header_bytes)
         self._unsettled_bytes = 0  # size of a frame of which nobody knows yet whether it was wholly written
         self._busy = False
         self._closes_after_append = False
@@ -116,7 +110,7 @@ class Journal:
     @property
     def last_seq(self) -> int:
         """The sequence number of the last record that is wholly in the file; 0 before the first."""
-        return self._tail.seq
+        return self._tail[0]
 
     @property
     def is_closed(self) -> bool:
@@ -169,23 +163,21 @@ class Journal:
         last_seq, size_bytes = self._tail
         seq = last_seq + 1
         data = encode_record(seq, kind, time_ms, body)
-        if len(data) > MAX_FRAME_BYTES + FRAME_HEAD.size:
-            raise RecordTooLarge(f"a {kind} record of {len(data)} bytes; at most {MAX_FRAME_BYTES} fit")
+        length = len(data)
+        if length > MAX_FRAME_BYTES + FRAME_HEAD.size:
+            raise RecordTooLarge(f"a {kind} record of {length} bytes; at most {MAX_FRAME_BYTES} fit")
         # From here until the tail is moved, an exception of a signal handler may come between any two steps.
-        self._unsettled_bytes = len(data)
-        self._write_whole(data)
-        self._tail = _Tail(seq, size_bytes + len(data))
-        self._unsettled_bytes = 0
-        return seq
-
-    def _write_whole(self, data: bytes) -> None:
+        self._unsettled_bytes = length
         try:
             written = os.write(self._descriptor, data)
-            while written < len(data):  # a nearly full disk takes a part, and says why at the next attempt
+            while written < length:  # a nearly full disk takes a part, and says why at the next attempt
                 written += os.write(self._descriptor, memoryview(data)[written:])
         except OSError as error:
             self._settle()
             raise OutboxUnwritable(f"a record could not be written to {self.path}: {error.strerror}") from error
+        self._tail = (seq, size_bytes + length)
+        self._unsettled_bytes = 0
+        return seq
 
     def _settle(self) -> None:
         """Find out by the file's size what became of the last frame: keep it whole, or cut it off."""
@@ -193,7 +185,7 @@ class Journal:
         try:
             actual_bytes = os.fstat(self._descriptor).st_size
             if actual_bytes == size_bytes + self._unsettled_bytes:
-                self._tail = _Tail(seq + 1, actual_bytes)
+                self._tail = (seq + 1, actual_bytes)
             elif actual_bytes != size_bytes:
                 os.ftruncate(self._descriptor, size_bytes)
         except OSError as error:  # the frame stays unsettled, so nothing is written after it

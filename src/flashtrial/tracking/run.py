@@ -80,7 +80,8 @@ class Run:
         """
         numbers, others = parse_logged(data)
         with self._lock:
-            self._check_open()
+            if self._is_finished:
+                self._check_open()
             step = self._next_step(step)
             if numbers:
                 self._writer.append(_METRIC, {"step": step, "values": numbers})
@@ -160,7 +161,10 @@ class Run:
             raise RunFinished(f"run {self.id} is finished; init(run_id={self.id!r}) opens it again")
 
     def _next_step(self, step: int | None) -> int:
-        step = self._step if step is None else operator.index(step)
+        if step is None:
+            step = self._step
+        elif type(step) is not int:
+            step = operator.index(step)
         if not -(2**63) <= step < 2**63 - 1:
             raise ValueError(f"step {step} does not fit 64 bits")
         self._step = step + 1

@@ -74,10 +74,11 @@ class RunWriter:
 
         Raises `JournalClosed`, and `TypeError` for a body that cannot be a record's.
         """
+        time_ms = time.time_ns() // 1_000_000
         try:
-            if self._journal is None:
-                self.open()
-            self._append(kind, body)
+            (self._journal or self._opened()).append(kind, body, time_ms)
+        except ormsgpack.MsgpackEncodeError:  # a lone surrogate, a key that is no text, an integer of 65 bits
+            self._append_mended(kind, body, time_ms)
         except (OutboxUnwritable, RecordTooLarge) as error:
             self._lose(error)
         if time.monotonic() >= self._next_check:
@@ -119,12 +120,18 @@ class RunWriter:
         self._writer_id = writer_id
         return journal
 
-    def _append(self, kind: str, body: Mapping[str, Any]) -> None:
+    def _opened(self) -> Journal:
+        self.open()
         assert self._journal is not None
+        return self._journal
+
+    def _append_mended(self, kind: str, body: Mapping[str, Any], time_ms: int) -> None:
+        mended = plain(body)
+        assert isinstance(mended, dict)
         try:
-            self._journal.append(kind, body, _now_ms())
-        except ormsgpack.MsgpackEncodeError:  # a lone surrogate, a key that is no text, an integer of 65 bits
-            self._journal.append(kind, _mended(body), _now_ms())
+            (self._journal or self._opened()).append(kind, mended, time_ms)
+        except (OutboxUnwritable, RecordTooLarge) as error:
+            self._lose(error)
 
     def _lose(self, error: Exception) -> None:
         self.lost += 1
@@ -139,12 +146,6 @@ class RunWriter:
 
     def _facts(self) -> dict[str, JsonValue]:
         return {"pid": os.getpid(), "host": os.uname().nodename, "worker_id": self.settings.worker_id}
-
-
-def _mended(body: Mapping[str, Any]) -> dict[str, Any]:
-    mended = plain(body)
-    assert isinstance(mended, dict)
-    return mended
 
 
 def _now_ms() -> int:
