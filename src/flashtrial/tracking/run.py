@@ -97,10 +97,11 @@ class Run:
         self._change_tags(remove=_tags(tags))
 
     def update_config(self, config: Mapping[str, Any]) -> None:
-        """Merge `config` deeply over the run's. Raises `RunFinished`."""
+        """Merge `config` deeply over the run's. Raises `RunFinished` and `ConfigurationError`."""
+        news = _config(config)
         with self._lock:
             self._check_open()
-            self._writer.append(RecordKind.CONFIG, {"set": plain(config)})
+            self._writer.append(RecordKind.CONFIG, {"set": news})
 
     def finish(
         self,
@@ -224,7 +225,7 @@ def init(  # noqa: PLR0917 - the order of the Pluto family, which scripts rely o
         "status": RunStatus.RUNNING.value,
         "project": effective.project if is_new else project,
         "name": name,
-        "config": plain(config) if config else None,
+        "config": (_config(config) or None) if config is not None else None,
         "tags": [*_tags(tags)] if tags else None,
         "host": os.uname().nodename if is_new else None,
     }
@@ -262,6 +263,19 @@ def _join(run_id: str, name: str, tags: tuple[str, ...], settings: EffectiveSett
 def _tags(tags: str | Iterable[str]) -> list[str]:
     """Tags without repetition, in order; one string is one tag. Raises `ConfigurationError`."""
     return list(dict.fromkeys(_name("tag", tag) for tag in ([tags] if isinstance(tags, str) else tags)))
+
+
+def _config(config: object) -> JsonValue:
+    """`config`, a map or an object with attributes (argparse's, a dataclass), as records hold it.
+
+    Raises `ConfigurationError`.
+    """
+    match config:
+        case Mapping():
+            return plain(config)
+        case object(__dict__=dict(attributes)):
+            return plain(attributes)
+    raise ConfigurationError(f"config is a dict or an object with attributes, not {config!r:.80}")
 
 
 def _name(what: str, value: object) -> str:

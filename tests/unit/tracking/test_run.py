@@ -1,9 +1,12 @@
 """Runs as users call them; what was said is read back from the journal."""
 
+import argparse
 import operator
 import pickle
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -124,6 +127,37 @@ def test_a_process_that_attached_changes_no_tags_but_those_it_names(outbox: Path
 def test_config_updates_are_records(outbox: Path, init: Init) -> None:
     init().update_config({"opt": {"lr": 1}})
     assert bodies(outbox, "config") == [{"set": {"opt": {"lr": 1}}}]
+
+
+class ClassConfig:
+    lr = 0.5
+    _private = object()
+
+    def method(self) -> None: ...
+
+
+@dataclass
+class DataclassConfig:
+    lr: float = 0.5
+
+
+@pytest.mark.parametrize(
+    "config", [argparse.Namespace(lr=0.5), DataclassConfig(), MappingProxyType({"lr": np.float64(0.5)})]
+)
+def test_an_object_with_attributes_is_a_config(outbox: Path, init: Init, config: Any) -> None:
+    init(config=config).update_config(config)
+    assert [body["config"] for body in bodies(outbox, "state")] == [{"lr": 0.5}]
+    assert [body["set"] for body in bodies(outbox, "config")] == [{"lr": 0.5}]
+
+
+@pytest.mark.parametrize("config", [5, "lr=0.5", [("lr", 0.5)], ClassConfig])
+def test_what_is_no_config_is_refused_before_the_run_is_opened(outbox: Path, init: Init, config: Any) -> None:
+    with pytest.raises(ConfigurationError, match="config is a dict"):
+        init(config=config)
+    assert records(outbox) == []
+    run = init()
+    with pytest.raises(ConfigurationError, match="config is a dict"):
+        run.update_config(config)
 
 
 def test_attaching_says_only_what_was_given(outbox: Path, init: Init) -> None:
