@@ -52,10 +52,6 @@ def worker_environment(
 ) -> dict[str, str]:
     """The environment of a worker: the base's, over it the template's, over both what makes it ours.
 
-    The worker is told of more slots than the `concurrency` jobs that it is ever given: a loop whose slots are all taken
-    sleeps a whole second before it looks again, which at concurrency 1 means one job a second. A job that the loop has
-    queued and not yet begun it counts twice, hence twice as many slots and one to spare.
-
     Source of the ``RUNPOD_`` names: ``runpod.serverless.modules`` 1.12, which puts the ids in at the dollar signs.
     """
     endpoint_url = f"{assignment.base_url}/v2/{assignment.endpoint_id}"
@@ -69,7 +65,7 @@ def worker_environment(
         **client_urls(assignment.base_url),
         env.HOME: str(home),
         env.URL: assignment.base_url,
-        env.CONCURRENCY: str(2 * concurrency + 1),
+        env.CONCURRENCY: str(concurrency),
         DRAIN: f"{GRACE_S - _TO_CLOSE_S:g}",
         env.WORKER_ID: assignment.worker_id,
         PARENT_PID: str(os.getpid()),
