@@ -12,7 +12,10 @@ from flashtrial.local_runpod.errors import BadRequest
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 Fields: TypeAlias = Mapping[str, Json]
 
+LARGEST_COUNT = 2**53  # JSON's own bound on exact numbers
+
 _OWN_ID = re.compile(r"ft[a-z2-7]{14}")
+_NO_VALUE = re.compile("[\0\ud800-\udfff]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -97,7 +100,7 @@ class Endpoint:
 
 def _pair(pair: Json) -> tuple[str, str]:
     match pair:
-        case {"key": str(key), "value": str(value)} if _VARIABLE.fullmatch(key) and "\0" not in value:
+        case {"key": str(key), "value": str(value)} if _VARIABLE.fullmatch(key) and _NO_VALUE.search(value) is None:
             return key, value
     raise BadRequest("an env entry is {key, value} with strings; a key is letters, digits and underscores")
 
@@ -116,7 +119,7 @@ def _count(given: Fields, name: str, default: int) -> int:
         case None:
             return default
         case bool():
-            raise BadRequest(f"{name} must be a number that is not negative")
-        case int(value) if value >= 0:
+            raise BadRequest(f"{name} must be a number")
+        case int(value) if 0 <= value <= LARGEST_COUNT:
             return value
-    raise BadRequest(f"{name} must be a number that is not negative")
+    raise BadRequest(f"{name} must be a number from 0 to {LARGEST_COUNT}")

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import msgspec
 
@@ -15,12 +16,14 @@ from flashtrial.local_runpod.errors import BadRequest
 from flashtrial.local_runpod.jobs import Job, TakenJob
 
 MAX_DEPTH = 500  # Python's own parser gives up near 1000, less the depth at which it is called
+LONGEST_MS = 2**53  # with which today's date still fits into the database
 MAX_DIGITS = 4000  # Python refuses to make an int of more than 4300
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % MAX_DIGITS)
 _NO_BRACKETS = bytes(code for code in range(256) if code not in b"[]{}")
 _AS_PARENTHESES = bytes.maketrans(b"[{]}", b"(())")
+_STEPS = {ord("("): 1, ord(")"): -1}
 _ABSENT = msgspec.Raw(b"")
 
 
@@ -154,14 +157,10 @@ def _check_readable(body: bytes) -> None:
 
 
 def _is_deeper_than(skeleton: bytes, levels: int) -> bool:
-    """Whether brackets nest deeper than `levels`; each pass takes away the innermost pairs, with no recursion."""
+    """Whether brackets nest deeper than `levels`, closed or not; with no recursion, and in one pass."""
     brackets = skeleton.translate(_AS_PARENTHESES, _NO_BRACKETS)
-    for _ in range(levels):
-        fewer = brackets.replace(b"()", b"")
-        if len(fewer) == len(brackets):
-            return False  # nothing left, or unbalanced: the parser will say so
-        brackets = fewer
-    return bool(brackets)
+    outer = brackets.replace(b"()", b"")  # most of most bodies' brackets are innermost ones: one level less
+    return max(accumulate(map(_STEPS.__getitem__, outer)), default=0) > levels - (len(outer) < len(brackets))
 
 
 def _read_as_python_does(body: bytes) -> _DoneBody:
@@ -187,4 +186,4 @@ def _text(raw: bytes) -> str:
 
 
 def _positive(milliseconds: int | None) -> int | None:
-    return milliseconds if milliseconds and milliseconds > 0 else None
+    return min(milliseconds, LONGEST_MS) if milliseconds and milliseconds > 0 else None

@@ -4,6 +4,7 @@ Source: GraphQL specification, October 2021, section 2. Fragments, directives an
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -165,4 +166,6 @@ def _constant(token: str) -> Json:
         value: Json = json.loads(token)
     except ValueError as error:
         raise BadRequest(f"{token!r} is no value in a query") from error
+    if value in (math.inf, -math.inf):  # 1e999, which no JSON answer could give back
+        raise BadRequest(f"{token!r} is too large a number")
     return value

@@ -171,14 +171,17 @@ class Workers:
     async def _tend(self, endpoint_id: str) -> None:
         staff = self._staff.setdefault(endpoint_id, _Staff())
         loop = asyncio.get_running_loop()
+        failures = 0
         with self._bell.listen(Topic(TopicKind.STAFF, endpoint_id)) as listener:
             while not self._is_stopping:
                 try:
                     look_again_at_s = await self._look(endpoint_id, staff)
+                    failures = 0
                 except Exception:
                     # The edge of this endpoint's care: one bad look must not end it, nor the other endpoints'.
                     log.exception("tending endpoint %s failed", endpoint_id, extra={"action": "tend_failed"})
-                    look_again_at_s = loop.time() + 1.0
+                    failures += 1
+                    look_again_at_s = loop.time() + min(_LONGEST_PAUSE_S, 2.0**failures)
                 await listener.wait_until(loop.time() + 3600.0 if look_again_at_s is None else look_again_at_s)
 
     async def _look(self, endpoint_id: str, staff: _Staff) -> float | None:
@@ -212,7 +215,7 @@ class Workers:
         default = SHARED_CONCURRENCY if endpoint.workers_max == 1 else 1
         known = {**self._place.environment, **self._catalog.environment(endpoint)}
         wanted = known.get(env.CONCURRENCY, "")
-        return max(1, int(wanted)) if wanted.isascii() and wanted.isdigit() else default
+        return max(1, int(wanted[:9])) if wanted.isascii() and wanted.isdigit() else default
 
     async def _start_one(self, endpoint: Endpoint, staff: _Staff) -> None:
         worker_id = new_id("worker")

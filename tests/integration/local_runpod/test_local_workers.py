@@ -104,6 +104,14 @@ def test_a_command_that_does_not_exist_fails_the_jobs_too(make_instance: MakeIns
     assert "/no/such/program cannot be run" in answer["error"]
 
 
+def test_variables_that_make_no_sense_leave_no_job_waiting(make_instance: MakeInstance) -> None:
+    instance = make_instance(command=("/no/such/program",))
+    template = {"name": "t", "imageName": "i", "env": [{"key": "FLASHTRIAL_CONCURRENCY", "value": "9" * 5000}]}
+    endpoint_id = instance.save_endpoint("absurd", template=template)
+    answer = instance.until(endpoint_id, instance.run(endpoint_id, do="echo"), "FAILED", timeout_s=10)
+    assert "/no/such/program cannot be run" in answer["error"]
+
+
 def test_deleting_an_endpoint_ends_its_jobs_and_workers(instance: Instance) -> None:
     endpoint_id = instance.save_endpoint("doomed")
     pid = instance.until(endpoint_id, instance.run(endpoint_id, do="who"), "COMPLETED")["output"]["pid"]

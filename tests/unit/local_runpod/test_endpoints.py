@@ -40,7 +40,15 @@ def test_a_description_echoes_what_was_given() -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [{"workersMax": "3"}, {"workersMin": -1}, {"idleTimeout": 1.5}, {"executionTimeoutMs": True}, {"name": 7}],
+    [
+        {"workersMax": "3"},
+        {"workersMin": -1},
+        {"idleTimeout": 1.5},
+        {"executionTimeoutMs": True},
+        {"executionTimeoutMs": 10**30},
+        {"idleTimeout": 10**400},
+        {"name": 7},
+    ],
 )
 def test_a_field_of_the_wrong_type_is_refused_by_name(given: dict[str, Json]) -> None:
     with pytest.raises(BadRequest, match=next(iter(given))):
@@ -53,7 +61,15 @@ def test_a_templates_variables_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "env", ["A=1", [{"key": "A"}], [{"key": "A=B", "value": ""}], [{"key": "A", "value": "x\0y"}], ["A"]]
+    "env",
+    [
+        "A=1",
+        [{"key": "A"}],
+        [{"key": "A=B", "value": ""}],
+        [{"key": "A", "value": "x\0y"}],
+        [{"key": "A", "value": "\ud800"}],
+        ["A"],
+    ],
 )
 def test_variables_that_no_process_can_have_are_refused(env: Json) -> None:
     with pytest.raises(BadRequest, match="env"):

@@ -48,6 +48,13 @@ def test_the_bound_on_nesting_is_exact(depth: int, pair: str) -> None:
         assert envelope.read_request(body.encode()).input == body[len('{"input":') : -1].encode()
 
 
+@pytest.mark.parametrize("opening", ["[", '{"a":', '[[],{"a":', "[]["])
+def test_brackets_that_never_close_are_refused_however_many(opening: str) -> None:
+    for depth in (1, 20_000):
+        with pytest.raises(BadRequest, match=r"not JSON|deeper"):
+            envelope.read_request(b'{"input":{"x":' + opening.encode() * depth)
+
+
 def test_brackets_and_digits_inside_strings_do_not_count() -> None:
     text = json.dumps({"a": "[" * 5000 + '\\"' + "9" * 5000})
     assert envelope.read_request(b'{"input":' + text.encode() + b"}").input == text.encode()
@@ -56,6 +63,14 @@ def test_brackets_and_digits_inside_strings_do_not_count() -> None:
 def test_limits_are_read_from_the_policy() -> None:
     request = envelope.read_request(b'{"input":{},"policy":{"executionTimeout":5,"ttl":0},"webhook":"http://x"}')
     assert (request.execution_timeout_ms, request.ttl_ms) == (5, None)
+
+
+@pytest.mark.parametrize("name", ["executionTimeout", "ttl"])
+def test_a_limit_beyond_all_bounds_is_a_very_long_time(name: str) -> None:
+    request = envelope.read_request(b'{"input":{},"policy":{"%s":%d}}' % (name.encode(), 10**30))
+    limits_ms = [limit_ms for limit_ms in (request.execution_timeout_ms, request.ttl_ms) if limit_ms is not None]
+    assert len(limits_ms) == 1
+    assert 10**13 < limits_ms[0] < 2**62, "centuries, and a date that the database can hold"
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ def test_a_variable_that_was_not_given_is_null() -> None:
         "{ f } fragment x on Y { z }",
         "{ ...x }",
         "{ f(a: 1e) }",
+        "{ f(a: 1e999) }",
         "query {",
         "mutation",
         "{ f(a: \0) }",
