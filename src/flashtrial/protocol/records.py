@@ -22,8 +22,9 @@ config    ``{"set": {…}}`` merged deeply over what is there
 tags      ``{"tags": [str, …]}`` the whole array, replacing; with ``"add"`` or ``"remove"`` (arrays too) beside it,
           those alone count, and ``tags`` is the whole as far as its writer knows it
 data      ``{"name": str, "type": str, "step": int | None, "value": …}`` string series and the like
-state     ``{"status": RunStatus, "project"?, "name"?, "config"?, "tags"?, "host"?, "reason"?}``; the first record
-          of a writer is the state record that opens (or joins) the run
+state     ``{"status": RunStatus, "project"?, "name"?, "config"?, "tags"?, "host"?, "reason"?, "guest"?}``; the first
+          record of a writer is the state record that opens (or joins) the run. With ``"guest": true`` the writer is one
+          of several and the run not its own: of its states only ``failed`` is one of the run
 ========  =====================================================================================================
 """
 

@@ -169,6 +169,8 @@ def _state(body: dict[Any, Any]) -> dict[str, object]:
     for field in ("project", "name", "host"):
         if body.get(field) is not None:
             kept[field] = text(body[field], field)
+    if body.get("guest") is not None:
+        kept["guest"] = _flag(body["guest"], "guest")
     if body.get("reason") is not None:
         kept["reason"] = _reason(body["reason"])
     if body.get("tags") is not None:
@@ -176,6 +178,12 @@ def _state(body: dict[Any, Any]) -> dict[str, object]:
     if body.get("config") is not None:
         kept["config"] = _map(body["config"], "config")
     return kept
+
+
+def _flag(value: object, what: str) -> bool:
+    if not isinstance(value, bool):
+        raise Refused(f"{what} is not true or false")
+    return value
 
 
 def _reason(value: object) -> str:

@@ -50,11 +50,22 @@ def fold(run_id: str, changes: Iterable[Change]) -> RunFacts:
             case RecordKind.TAGS:
                 facts["tags"] = retagged(facts.get("tags", []), change.body)
             case _:
-                # A reason belongs to the state it came with, so a later state takes it away.
-                facts |= {"reason": None, **change.body}
-                config = merged(config, facts.pop("config", {}))
-                facts["status"] = RunStatus(facts["status"])
+                news = dict(change.body)
+                config = merged(config, news.pop("config", {}))
+                facts |= _of_guest(news, facts) if news.pop("guest", False) else _of_owner(news)
     return RunFacts(**facts, config=config)
+
+
+def _of_owner(news: Mapping[str, Any]) -> dict[str, Any]:
+    """What a state record changes. A reason belongs to the state it came with, so a later state takes it away."""
+    return {"reason": None, **news, "status": RunStatus(news["status"])}
+
+
+def _of_guest(news: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of a writer whose run it is not: that it fails says something of the run, that it ends does not."""
+    if news["status"] == RunStatus.FAILED or "status" not in facts:
+        return _of_owner(news)
+    return {name: value for name, value in news.items() if name not in ("status", "reason")}
 
 
 def in_order(changes: Iterable[Change]) -> list[Change]:

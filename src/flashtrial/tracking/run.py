@@ -24,6 +24,7 @@ from flashtrial.tracking.delivery import FinishReport, wait_for_delivery
 from flashtrial.tracking.endings import ending_by, parse_ending
 from flashtrial.tracking.names import readable_name
 from flashtrial.tracking.open_runs import OpenRuns
+from flashtrial.tracking.ranks import rank_of
 from flashtrial.tracking.settings import EffectiveSettings, SettingsLike, resolve
 from flashtrial.tracking.values import MAX_NAME_CHARS, parse_logged, plain, text
 from flashtrial.tracking.writer import JOINING, RunWriter
@@ -42,15 +43,19 @@ class Run:
     """One tracked run, open in this process. Made by `init`; threads may share it.
 
     A process that got the run by fork or by pickling joins it: it logs with a writer of its own, and neither its
-    `finish` nor its exit ends the run.
+    `finish` nor its exit ends the run. Nor does that of a guest, a rank above 0 that attached (see `init`), but that a
+    guest failed is a failure of the run.
     """
 
-    def __init__(self, writer: RunWriter, name: str, tags: Iterable[str] = (), *, is_owner: bool = True) -> None:
+    def __init__(
+        self, writer: RunWriter, name: str, tags: Iterable[str] = (), *, is_owner: bool = True, is_guest: bool = False
+    ) -> None:
         self.id = writer.run_id
         self.name = name
         self._writer = writer
         self._tags = list(tags)
         self._is_owner = is_owner
+        self._is_guest = is_guest
         self._lock = threading.RLock()  # guards step, tags and the end; reentrant for signal handlers
         self._step = 0
         self._is_finished = False
@@ -119,8 +124,10 @@ class Run:
         with self._lock:
             if self._report is not None:
                 return self._report
-            if self._is_owner and not self._is_finished:
-                self._writer.append(RecordKind.STATE, {"status": ending.value, **_reason(reason)})
+            if (self._is_owner or self._is_guest) and not self._is_finished:
+                self._writer.append(
+                    RecordKind.STATE, {"status": ending.value, **_reason(reason), **_guest(self._is_guest)}
+                )
             self._is_finished = True
         timeout_s = self._writer.settings.finish_timeout_s if timeout_s is None else timeout_s
         report = self._wait(ending, timeout_s)
@@ -139,7 +146,7 @@ class Run:
     def renew_after_fork(self) -> None:
         """In the child of a fork: join the run instead of owning it."""
         self._lock = threading.RLock()
-        self._is_owner = False
+        self._is_owner = self._is_guest = False
         self._writer.renew_after_fork()
 
     def __enter__(self) -> "Run":
@@ -213,12 +220,18 @@ def init(  # noqa: PLR0917 - the order of the Pluto family, which scripts rely o
     """Open a run: a new one, or with `run_id` the one of that id, from whatever process or machine.
 
     Writes to the local disk and never waits for the network. Of a run that is opened again only what is given here is
-    changed; ``resume=False`` makes `run_id` the id of a new run. Raises `ConfigurationError` and `OutboxUnwritable`.
+    changed; ``resume=False`` makes `run_id` the id of a new run.
+
+    Whoever opens a run by `run_id` goes on with it, and its `finish` ends it: of several, the last one counts. In a
+    distributed job only rank 0 does, or who says ``resume=True``: the other ranks are guests of the run, which they
+    neither open again nor end. Raises `ConfigurationError`, `OutboxUnwritable` and `RecordTooLarge`.
     """
     if resume and not run_id:
         raise ConfigurationError("resume needs the run_id of the run to go on with")
-    effective = resolve(settings, env.snapshot(), project=project and _name("project", project))
+    environment = env.snapshot()
+    effective = resolve(settings, environment, project=project and _name("project", project))
     is_new = run_id is None or resume is False
+    is_guest = not is_new and resume is None and rank_of(environment) > 0
     identity = new_id("run") if run_id is None else _name("run_id", run_id)
     name = _name("name", name) if name else (readable_name(identity) if is_new else None)
     opening: dict[str, JsonValue] = {
@@ -228,10 +241,11 @@ def init(  # noqa: PLR0917 - the order of the Pluto family, which scripts rely o
         "config": (_config(config) or None) if config is not None else None,
         "tags": [*_tags(tags)] if tags else None,
         "host": os.uname().nodename if is_new else None,
+        **_guest(is_guest),
     }
     writer = RunWriter(identity, effective, {key: value for key, value in opening.items() if value is not None})
     writer.open()
-    run = Run(writer, name or identity, _tags(tags or ()))
+    run = Run(writer, name or identity, _tags(tags or ()), is_owner=not is_guest, is_guest=is_guest)
     _open_runs.add(run)
     return run
 
@@ -282,6 +296,10 @@ def _name(what: str, value: object) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME_CHARS:
         raise ConfigurationError(f"{what} is a text of 1 to {MAX_NAME_CHARS} characters, not {value!r:.80}")
     return text(value)
+
+
+def _guest(is_guest: bool) -> dict[str, JsonValue]:
+    return {"guest": True} if is_guest else {}
 
 
 def _reason(reason: str | None) -> dict[str, JsonValue]:

@@ -168,6 +168,27 @@ def test_the_end_of_the_program_is_the_end_of_its_run(lab: Lab, ending: str, sta
     assert (last["status"], last.get("reason")) == (status, reason)
 
 
+@pytest.mark.parametrize(
+    ("rank", "resume", "is_guest"), [("0", "None", False), ("1", "None", True), ("1", "True", False)]
+)
+def test_a_rank_above_zero_that_attaches_does_not_end_the_run(
+    lab: Lab, server: TrackingClient, rank: str, resume: str, is_guest: bool
+) -> None:
+    script = f"""
+import flashtrial
+owner = flashtrial.init(run_id="run_1", resume=False)
+with flashtrial.init(run_id="run_1", resume={resume}) as attached: attached.log({{"x": 1.0}})
+owner.log({{"y": 1.0}})
+import os; os._exit(0)
+"""
+    ended = lab.run(script, RANK=rank, WORLD_SIZE="2")
+    assert ended.status == 0, ended
+    lab.wait_until_synced()
+    run = server.get("/api/v1/runs/run_1").json()
+    assert run["status"] == ("running" if is_guest else "finished")
+    assert run["points"] == {"x": 1, "y": 1}
+
+
 def test_a_program_that_just_disappears_leaves_its_run_open(lab: Lab) -> None:
     lab.run("import flashtrial, os\nflashtrial.init()\nos._exit(0)", **NO_SYNC)
     assert [record.body["status"] for record in lab.records()] == ["running"]

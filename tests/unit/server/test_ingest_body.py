@@ -79,6 +79,7 @@ def test_a_record_without_a_step_stands_at_its_sequence_number() -> None:
         ("state", {"status": "sleeping"}, "status"),
         ("state", {"status": ["running"]}, "status"),
         ("state", {"status": "running", "name": 7}, "name"),
+        ("state", {"status": "running", "guest": "yes"}, "guest is not true or false"),
         ("data", {"value": 1}, "name"),
         ("config", {"set": {"a": b"\x00"}}, "bytes"),
         ("opinion", {}, "unknown kind"),

@@ -67,6 +67,21 @@ def test_a_second_writer_that_joins_later_opens_the_run_again_and_keeps_its_name
     assert (facts.name, facts.project, facts.status, facts.reason) == ("mine", "p", RunStatus.RUNNING, None)
 
 
+def test_a_guest_neither_opens_nor_ends_a_run_but_its_failure_is_one() -> None:
+    opened, ended = _state("w1", 1, 1, "running"), _state("w1", 2, 5, "finished")
+    joined, left = (
+        _state("g", 1, 2, "running", guest=True, config={"rank": 1}),
+        _state("g", 2, 3, "finished", guest=True),
+    )
+    failed = _state("g", 2, 3, "failed", guest=True, reason="out of memory")
+    assert fold("r", [joined]).status is RunStatus.RUNNING
+    assert fold("r", [opened, joined, left]).status is RunStatus.RUNNING
+    assert fold("r", [opened, ended, _state("g", 1, 9, "running", guest=True)]).status is RunStatus.FINISHED
+    broken = fold("r", [opened, joined, failed])
+    assert (broken.status, broken.reason, broken.config) == (RunStatus.FAILED, "out of memory", {"rank": 1})
+    assert fold("r", [opened, joined, failed, ended]).status is RunStatus.FINISHED
+
+
 def test_config_is_merged_deeply_and_tags_are_replaced() -> None:
     history = [
         _state("w1", 1, 1, "running", config={"a": {"x": 1, "y": 1}, "b": 1}, tags=["one", "two"]),
