@@ -116,7 +116,14 @@ def answered(request: FunctionRequest, execution: Execution, stdout: str) -> Fun
         case Failure() as failure:
             return failed(failure, stdout, execution)
         case outcome:
-            return failed(failure_of(outcome), stdout, execution)
+            return failed(_of_instance(failure_of(outcome), execution.instance_id), stdout, execution)
+
+
+def _of_instance(failure: Failure, instance_id: str | None) -> Failure:
+    """`failure`, which names the instance that was lost in it."""
+    if instance_id is None or failure.kind is not FailureKind.WORKER_LOST:
+        return failure
+    return Failure(failure.kind, f"Instance {instance_id} is lost, and its state with it. {failure.message}")
 
 
 def failed(failure: Failure, stdout: str, execution: Execution | None = None) -> FunctionResponse:
