@@ -5,10 +5,10 @@ Nothing is registered at import; the first run registers the hooks.
 
 import atexit
 import os
-import sys
 from typing import Generic, Protocol, TypeVar
 
 from flashtrial.core.errors import FlashtrialError
+from flashtrial.tracking.exits import ExitWatch
 
 
 class NoActiveRun(FlashtrialError):
@@ -36,11 +36,13 @@ class OpenRuns(Generic[R]):
     def __init__(self) -> None:
         self._runs: list[R] = []
         self._is_hooked = False
+        self._exits = ExitWatch()
 
     def add(self, run: R) -> None:
         self._runs.append(run)
         if not self._is_hooked:
             self._is_hooked = True
+            self._exits.start()
             atexit.register(self._finish_all)
             os.register_at_fork(after_in_child=self._renew_all)
 
@@ -55,17 +57,10 @@ class OpenRuns(Generic[R]):
         return self._runs[-1]
 
     def _finish_all(self) -> None:
-        error = _error_of_exit()
+        error = self._exits.error()
         for run in reversed(list(self._runs)):
             run.finish_at_exit(error)
 
     def _renew_all(self) -> None:
         for run in list(self._runs):
             run.renew_after_fork()
-
-
-def _error_of_exit() -> BaseException | None:
-    """The exception that ends the interpreter, which has printed it by now. At a prompt it ended nothing."""
-    if hasattr(sys, "ps1"):
-        return None
-    return getattr(sys, "last_value", None)
