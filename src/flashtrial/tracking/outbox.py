@@ -68,6 +68,8 @@ def is_locked(path: Path, *, shared: bool) -> bool:
     try:
         with path.open("rb") as file:
             fcntl.flock(file, wanted | fcntl.LOCK_NB)
+            # Closing is not enough: a fork that another thread made just now has the file open as well.
+            fcntl.flock(file, fcntl.LOCK_UN)
     except BlockingIOError:
         return True
     except FileNotFoundError:

@@ -129,6 +129,34 @@ for thread in threads: thread.join()
     assert all(seqs == list(range(1, len(seqs) + 1)) for seqs in seqs_by_writer(lab).values())
 
 
+def test_a_fork_in_the_middle_of_a_look_at_a_lock_does_not_keep_it(lab: Lab) -> None:
+    """A child of a trainer that held the sync lock shared would keep the sync process out for as long as it lives."""
+    script = """
+import fcntl, os, pathlib, threading
+from flashtrial.tracking.outbox import is_locked
+path = pathlib.Path(os.environ["FLASHTRIAL_HOME"]); path.mkdir(); path /= "lock"; path.touch()
+stop = threading.Event()
+def look():
+    while not stop.is_set(): is_locked(path, shared=False)
+threads = [threading.Thread(target=look) for _ in range(2)]
+for thread in threads: thread.start()
+end, hold = os.pipe()
+for _ in range(150):
+    if os.fork() == 0:
+        os.close(hold)
+        os.read(end, 1)
+        os._exit(0)
+stop.set()
+for thread in threads: thread.join()
+with path.open() as file:
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+os.close(hold)
+for _ in range(150): os.wait()
+"""
+    ended = lab.run(script)
+    assert ended.status == 0, ended
+
+
 def test_a_run_goes_into_a_spawned_process(lab: Lab, tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text("""
