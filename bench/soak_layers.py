@@ -39,6 +39,7 @@ from flashtrial.worker.layers import Layers
 from testkit.wheels import make_wheel, offline
 
 WANTED = ["alpha", "beta", "gamma"]
+PINNED = [f"{name}==1.0" for name in WANTED]  # installed while they are resolved
 FILES_EACH = 20
 LEASE_S = 0.1
 GO = threading.Event()
@@ -61,6 +62,7 @@ class Ground:
         self.root = root
         self.home = root / "home"
         self.volume = root / "volume"
+        self.dependencies = WANTED
         for name in WANTED:
             files = {f"{name}/m{number}.py": f"x = {number}\n" * 50 for number in range(FILES_EACH)}
             make_wheel(root / "links", name, files={f"{name}/__init__.py": f"name = {name!r}\n", **files})
@@ -71,7 +73,7 @@ class Ground:
         """One call in this process, to its end; the layer must be what was asked for."""
         installer = DependencyInstaller(self.home, settings=InstallSettings())
         try:
-            environment = asyncio.run(installer.environment_for(WANTED))
+            environment = asyncio.run(installer.environment_for(self.dependencies))
         finally:
             installer.close()
         site = environment.paths[0]
@@ -170,9 +172,7 @@ def seen(ground: Ground) -> str:
     beside = [path for path in (ground.home / "layers").glob(".*.*") if path.is_dir()]
     if not beside:
         return "not begun"
-    if (beside[0] / "resolved.txt").exists():
-        return "installing"
-    return "resolving"
+    return "installing" if any((beside[0] / "site").glob("*")) else "resolving"
 
 
 def kill_a_builder(ground: Ground, rng: random.Random, whole_s: float, tally: Tally) -> None:
@@ -229,6 +229,7 @@ def soak(root: Path, kills: int, seed: int) -> Tally:
     for number in range(kills):
         ((kind, run),) = rng.choices(list(KINDS.items()), WEIGHTS)
         ground.clear(cache=rng.random() < 0.2)
+        ground.dependencies = rng.choice([WANTED, PINNED])
         run(ground, rng, times[run], tally)
         tally.kills[kind] += 1
         if number % 100 == 99:
