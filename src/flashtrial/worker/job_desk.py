@@ -13,9 +13,9 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from flashtrial.process.outcome import Failure
 from flashtrial.protocol.execution import FailureKind
-from flashtrial.worker.call_following import following
+from flashtrial.worker.call_following import Reporter, following
 from flashtrial.worker.drain import Drain
-from flashtrial.worker.job_reporter import Delivery, JobReporter, encoded
+from flashtrial.worker.job_reporter import Delivery, encoded
 from flashtrial.worker.job_slots import JobSlots
 from flashtrial.worker.job_taker import Job, first_of
 from flashtrial.worker.live_output import LiveOutput
@@ -36,11 +36,17 @@ class AnswersCalls(Protocol):
     async def handle(self, event: object, live: LiveOutput | None = None) -> dict[str, Any]: ...
 
 
+class ReportsJobs(Reporter, Protocol):
+    """Whoever speaks to the platform; `JobReporter` does."""
+
+    async def answer(self, job_id: str, body: bytes, /) -> Delivery: ...
+
+
 class JobDesk:
     """Serves the jobs of one worker, several at once, in one event loop. Owns none of its parts."""
 
     def __init__(
-        self, worker: AnswersCalls, reporter: JobReporter, slots: JobSlots, drain: Drain, memo: ResultMemo | None = None
+        self, worker: AnswersCalls, reporter: ReportsJobs, slots: JobSlots, drain: Drain, memo: ResultMemo | None = None
     ) -> None:
         self._worker = worker
         self._reporter = reporter
@@ -89,8 +95,23 @@ class JobDesk:
             await first_of(asyncio.wait({call}), self._drain.calls_must_end.wait())
         finally:
             call.cancel()  # no effect on one that is done
-            await asyncio.wait({call})
+            await until_done(call)
         return _ended_by_drain(live, self._drain.grace_s) if call.cancelled() else call.result()
+
+
+async def until_done(task: "asyncio.Future[Any]") -> None:
+    """Return when `task` is done; a cancellation of the waiter, however often it comes, is passed on only then.
+
+    For a call that is being ended: as long as its child lives, its slot is not free.
+    """
+    is_cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            is_cancelled = True
+    if is_cancelled:
+        raise asyncio.CancelledError
 
 
 def _ended_by_drain(live: LiveOutput, grace_s: float) -> dict[str, Any]:

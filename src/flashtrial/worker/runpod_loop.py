@@ -188,7 +188,7 @@ class CarefulScaler(_JobScaler):  # type: ignore[misc]
     async def _poll(self, session: Any) -> Sequence[Job]:
         try:
             async with asyncio.timeout(self.jobs_fetcher_timeout):
-                return await self.jobs_fetcher(session, 1) or ()
+                return [job for job in await self.jobs_fetcher(session, 1) or () if _is_job(job)]
         except http_client.TooManyRequests as error:
             raise PauseWanted(_PAUSE_S) from error
         except TimeoutError:
@@ -231,6 +231,15 @@ class CarefulScaler(_JobScaler):  # type: ignore[misc]
         for process in multiprocessing.active_children():
             process.kill()
         os._exit(code)
+
+
+def _is_job(job: object) -> bool:
+    """Whether it can be answered, whatever is wrong with the rest of it: whoever has no id cannot be told."""
+    match job:
+        case {"id": str(job_id)} if job_id:
+            return True
+    logger.error("the platform delivered what is no job", extra={"action": "no_job"})
+    return False
 
 
 def _say_failed(task: "asyncio.Task[None]") -> None:

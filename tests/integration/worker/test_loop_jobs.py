@@ -199,14 +199,25 @@ def test_a_stop_signal_ends_the_call_and_nothing_is_answered(worker: LoopWorker,
 
 @pytest.mark.parametrize(
     "body",
-    [b"<html>502</html>", b"", b"[]", b"{}", b'{"id": "x"', b'{"id": "no-input"}', b"[" * 5000 + b"]" * 5000],
-    ids=["html", "empty", "list", "no fields", "cut off", "no input", "deep"],
+    [
+        *(b"<html>502</html>", b"", b"[]", b"{}", b'{"id": "x"', b'{"id": "no-input"}', b"[" * 5000 + b"]" * 5000),
+        *(b"[{}]", b"[1, null]", b'{"id": 5, "input": {}}', b'{"id": "", "input": {}}'),
+    ],
+    ids=[
+        *("html", "empty", "list", "no fields", "cut off", "no input", "deep"),
+        *("list of nothing", "list of numbers", "a number for an id", "an empty id"),
+    ],
 )
 def test_what_is_no_job_is_survived(worker: LoopWorker, body: bytes, request: pytest.FixtureRequest) -> None:
     worker.platform.submit_raw(body)
     name = f"after-{request.node.callspec.id.replace(' ', '-')}"
     worker.platform.submit(name, function("def f():\n    return 1\n"))
     assert worker.answer(name)["output"]["json_result"] == 1
+
+
+def test_a_job_whose_input_is_no_object_is_answered_with_the_reason(worker: LoopWorker) -> None:
+    worker.platform.submit_raw(b'{"id": "odd", "input": "text"}')
+    assert worker.answer("odd")["output"]["error_kind"] == "request"
 
 
 def test_two_workers_share_two_long_jobs(platform: JobPlatform, worker: LoopWorker, tmp_path: Path) -> None:
