@@ -8,12 +8,15 @@ Runs inside user processes too (`finish` reads the cursor): standard library onl
 
 import base64
 import json
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flashtrial.core.files import OWNER_ONLY_FILE
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,8 @@ class Cursor:
 
 
 START = Cursor(0, 0)
+
+_unwritten: set[str] = set()  # of which it was said
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,17 @@ def write_cursor(path: Path, cursor: Cursor) -> None:
     _replace(path, {"offset": cursor.offset, "seq": cursor.seq})
 
 
+def write_cursor_if_possible(path: Path, cursor: Cursor) -> None:
+    """`write_cursor`, or a warning: sending goes on where a disk is full, since that is what empties it.
+
+    After a death the records behind an old cursor are sent again, which does no harm.
+    """
+    try:
+        write_cursor(path, cursor)
+    except OSError as error:
+        _say_not_written(path, error)
+
+
 def read_status(outbox: Path) -> SyncStatus | None:
     """What the sync process of this outbox last said; None when none ever spoke."""
     match _read_json(_status_path(outbox)):
@@ -69,8 +85,13 @@ def read_status(outbox: Path) -> SyncStatus | None:
     return None
 
 
-def write_status(outbox: Path, status: SyncStatus) -> None:
-    _replace(_status_path(outbox), {"pid": status.pid, "outage": status.outage, "since_ms": status.since_ms})
+def write_status_if_possible(outbox: Path, status: SyncStatus) -> None:
+    """Leave word for whoever asks, or a warning in the log."""
+    path = _status_path(outbox)
+    try:
+        _replace(path, {"pid": status.pid, "outage": status.outage, "since_ms": status.since_ms})
+    except OSError as error:
+        _say_not_written(path, error)
 
 
 def append_dead(path: Path, records: Sequence[DeadRecord]) -> None:
@@ -111,6 +132,12 @@ def _dead_record(line: bytes) -> DeadRecord | None:
         return DeadRecord(**{**fields, "frame": base64.b64decode(fields["frame"])})
     except (ValueError, TypeError, KeyError):
         return None
+
+
+def _say_not_written(path: Path, error: OSError) -> None:
+    if str(path) not in _unwritten:
+        _unwritten.add(str(path))
+        logger.warning("%s cannot be written: %s", path, error.strerror, extra={"action": "progress_not_written"})
 
 
 def _status_path(outbox: Path) -> Path:

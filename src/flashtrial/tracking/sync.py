@@ -16,7 +16,7 @@ from flashtrial.core.clock import Clock
 from flashtrial.core.retry import full_jitter_s
 from flashtrial.tracking.backends.base import Backend, Outage, Rejected
 from flashtrial.tracking.feeds import Feed, Feeds
-from flashtrial.tracking.progress import SyncStatus, write_status
+from flashtrial.tracking.progress import SyncStatus, write_status_if_possible
 from flashtrial.tracking.settlement import REQUEST_BYTES, Parcel, settle, settle_rejected
 
 logger = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class Sync:
 
     def say_status(self) -> None:
         """Leave word of this process and of the destination's state for whoever waits or asks."""
-        write_status(self._outbox, SyncStatus(os.getpid(), self._outage, self._clock.time_ms()))
+        write_status_if_possible(self._outbox, SyncStatus(os.getpid(), self._outage, self._clock.time_ms()))
 
     def _must_wait(self) -> bool:
         if not self._backoff.is_waiting:

@@ -46,6 +46,21 @@ def test_ten_thousand_records_outlive_a_sigkill_right_after_the_last_call(lab: L
     assert not list(lab.outbox.glob("*.journal"))
 
 
+def test_a_full_disk_is_emptied_by_sending_what_is_on_it(lab: Lab, server: TrackingClient) -> None:
+    """A limit on the size of files stands for the disk: not one byte of a cursor can be written."""
+    assert lab.run(LOG_AND_DIE.format(count=20_000), **NO_SYNC).status == -signal.SIGKILL
+    script = """
+import os, resource, sys
+from flashtrial.tracking.sync_main import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+sys.exit(main(["--outbox", os.path.join(os.environ["FLASHTRIAL_HOME"], "outbox")]))
+"""
+    ended = lab.run(script)
+    assert ended.status == 0, ended
+    assert steps(server) == list(range(20_000))
+    assert not list(lab.outbox.glob("*.journal"))
+
+
 def test_the_sync_process_that_a_trainer_started_goes_on_when_it_is_killed(lab: Lab, server: TrackingClient) -> None:
     ended = lab.run(LOG_AND_DIE.format(count=10_000))
     assert ended.status == -signal.SIGKILL, ended

@@ -326,3 +326,62 @@ def test_a_journal_without_records_is_removed_when_its_writer_is_gone(outbox: Pa
     sync = Sync(outbox, MemoryBackend(), FakeClock())
     drain(sync)
     assert list(outbox.iterdir()) == []
+
+
+def test_a_refused_record_waits_where_the_list_of_the_dead_cannot_be_written(
+    outbox: Path, new_journal: JournalMaker
+) -> None:
+    clock = FakeClock()
+    backend = MemoryBackend(refuses=lambda record: "no" if record.seq == 2 else None)
+    append(new_journal("wr_1"), 3)
+    dead = dead_path(outbox, "wr_1", "native")
+    dead.mkdir()  # nobody writes to that
+    sync = Sync(outbox, backend, clock)
+    drain(sync)
+    status = read_status(outbox)
+    assert status is not None
+    assert "wr_1.native.dead" in (status.outage or "")
+    assert read_cursor(cursor_path(outbox, "wr_1", "native")).seq == 0
+    dead.rmdir()
+    clock.advance(31)
+    drain(sync)
+    assert [record.seq for record in read_dead(dead)] == [2]
+    assert seqs(backend) == [1, 3]
+    assert read_cursor(cursor_path(outbox, "wr_1", "native")).seq == 3
+
+
+def test_a_journal_that_cannot_be_read_keeps_no_other_from_being_sent(outbox: Path, new_journal: JournalMaker) -> None:
+    backend = MemoryBackend()
+    sync = Sync(outbox, backend, FakeClock())
+    broken, fine = new_journal("wr_1"), new_journal("wr_2")
+    append(broken, 3)
+    append(fine, 3)
+    broken.path.rename(outbox / "elsewhere")
+    broken.path.symlink_to(broken.path.name)  # every system call on it fails
+    drain(sync)
+    assert seqs(backend, "wr_2") == [1, 2, 3]
+    broken.path.unlink()
+    (outbox / "elsewhere").rename(broken.path)
+    drain(sync)
+    assert seqs(backend, "wr_1") == [1, 2, 3]
+
+
+def test_a_journal_that_cannot_be_read_any_more_keeps_no_other_from_being_sent(
+    outbox: Path, new_journal: JournalMaker
+) -> None:
+    backend = MemoryBackend()
+    sync = Sync(outbox, backend, FakeClock())
+    broken, fine = new_journal("wr_1"), new_journal("wr_2")
+    append(broken, 3)
+    drain(sync)
+    append(broken, 3)
+    append(fine, 3)
+    broken.path.rename(outbox / "elsewhere")
+    broken.path.symlink_to(broken.path.name)
+    drain(sync)
+    assert sync.is_idle() is False
+    assert seqs(backend, "wr_2") == [1, 2, 3]
+    broken.path.unlink()
+    (outbox / "elsewhere").rename(broken.path)
+    drain(sync)
+    assert seqs(backend, "wr_1") == [1, 2, 3, 4, 5, 6]
