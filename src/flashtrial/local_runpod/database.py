@@ -1,13 +1,15 @@
 """The one thread that touches ``local_runpod.db``; everybody else hands it work and awaits the outcome."""
 
 import asyncio
+import contextlib
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 from flashtrial.core import sqlite
+from flashtrial.local_runpod.errors import StorageFailed
 from flashtrial.local_runpod.job_store import Change, JobStore
 from flashtrial.local_runpod.schema import MIGRATIONS
 
@@ -46,12 +48,12 @@ class Database:
         thread.shutdown()
 
     async def jobs(self, work: Callable[[JobStore], T]) -> T:
-        """What `work` returns, done in the thread."""
+        """What `work` returns, done in the thread. Raises `StorageFailed`."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._running(), lambda: self._work_on_jobs(work, loop))
 
     async def rows(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What `work` returns, done in the thread; for tables other than the jobs'."""
+        """What `work` returns, done in the thread; for tables other than the jobs'. Raises `StorageFailed`."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._running(), lambda: self._work_on_rows(work))
 
@@ -73,7 +75,7 @@ class Database:
         assert self._connection is not None
         assert self._jobs is not None
         try:
-            with sqlite.transaction(self._connection):
+            with self._transaction(self._connection):
                 outcome = work(self._jobs)
         except BaseException:
             self._jobs.take_changes()  # rolled back: they did not happen
@@ -85,5 +87,13 @@ class Database:
 
     def _work_on_rows(self, work: Callable[[sqlite3.Connection], T]) -> T:
         assert self._connection is not None
-        with sqlite.transaction(self._connection):
+        with self._transaction(self._connection):
             return work(self._connection)
+
+    @contextlib.contextmanager
+    def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
+        try:
+            with sqlite.transaction(connection):
+                yield
+        except sqlite3.OperationalError as error:
+            raise StorageFailed(f"{self._path} cannot be written: {error}; is the disk full?") from error

@@ -12,6 +12,13 @@ class Refusal(FlashtrialError):
         self.message = message
 
 
+class StorageFailed(Refusal):
+    """Raised when the database cannot be read or written now, as on a full disk; nothing was changed by the attempt."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(503, message)
+
+
 class BadRequest(Refusal):
     """Raised when a body is not what its route takes."""
 

@@ -5,10 +5,11 @@ here runs in one event loop; the rows are another thread's (see `database`).
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from flashtrial.core.clock import Clock
 from flashtrial.core.ids import new_id
@@ -16,12 +17,18 @@ from flashtrial.local_runpod import jobs
 from flashtrial.local_runpod.bell import Bell, Topic, TopicKind
 from flashtrial.local_runpod.database import Database
 from flashtrial.local_runpod.envelope import JobReport, JobRequest
+from flashtrial.local_runpod.errors import StorageFailed
 from flashtrial.local_runpod.job_store import Census, Change, Ended, JobStore, Queued, Streamed, Taken
 from flashtrial.local_runpod.jobs import Job, TakenJob, Verdict
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 KEEP_ASYNC_MS = 30 * 60 * 1000
 KEEP_SYNC_MS = 60 * 1000
 SWEEP_EVERY_S = 5.0
+INSIST_EVERY_S = 1.0
 # A job that was handed out this long ago and that its worker's pings do not name was lost on the way.
 MISSING_AFTER_MS = 5000
 
@@ -46,7 +53,7 @@ class JobQueue:
         self._missing: dict[str, frozenset[str]] = {}  # worker → held jobs that its last ping did not name
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._is_closing = False
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[bool]] = set()
         database.on_changes(self._apply)
 
     async def recover(self) -> None:
@@ -56,8 +63,11 @@ class JobQueue:
     async def keep_tidy(self) -> None:
         """End what waited too long and forget old answers, for ever; cancel it to end it."""
         while True:
-            await self._database.jobs(lambda store: store.end_expired(self._clock.time_ms()))
-            await self._database.jobs(lambda store: store.forget_old(self._clock.time_ms()))
+            try:
+                await self._database.jobs(lambda store: store.end_expired(self._clock.time_ms()))
+                await self._database.jobs(lambda store: store.forget_old(self._clock.time_ms()))
+            except StorageFailed as error:
+                log.warning("the queue cannot be seen to: %s", error, extra={"action": "tidying_failed"})
             await asyncio.sleep(SWEEP_EVERY_S)
 
     def dismiss_all(self) -> None:
@@ -150,11 +160,15 @@ class JobQueue:
             self._bell.ring(Topic(TopicKind.STOP, worker_id))
 
     async def lose(self, worker_id: str, verdict: Verdict) -> int:
-        """How many jobs ended with the worker that held them and is gone. Dismisses it first."""
+        """How many jobs ended with the worker that held them and is gone. Dismisses it first.
+
+        Insists while the database cannot be written, for until then they seem to run; raises `StorageFailed` only when
+        everything ends, and then the next start ends them.
+        """
         self.dismiss(worker_id)
         self._stops.pop(worker_id, None)
         self._missing.pop(worker_id, None)
-        return await self._database.jobs(lambda store: store.end_held_by(worker_id, verdict, self._clock.time_ms()))
+        return await self._insist(lambda store: store.end_held_by(worker_id, verdict, self._clock.time_ms()))
 
     async def take(self, worker_id: str, limit: int, wait_s: float) -> Sequence[TakenJob]:
         """Up to `limit` jobs for the worker; none when none came within `wait_s`, or when it was dismissed."""
@@ -249,13 +263,25 @@ class JobQueue:
 
     def _time_out(self, job_id: str, attempt: int, timeout_ms: int) -> None:
         self._timers.pop(job_id, None)
-        task = asyncio.create_task(self._end(job_id, jobs.timed_out(timeout_ms), attempt))
+        verdict, now_ms = jobs.timed_out(timeout_ms), self._clock.time_ms()
+        ending = self._insist(lambda store: store.end_job(job_id, verdict, now_ms, attempt=attempt))
+        task = asyncio.create_task(ending)
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
-    async def _end(self, job_id: str, verdict: Verdict, attempt: int | None = None) -> None:
+    async def _end(self, job_id: str, verdict: Verdict) -> None:
         now_ms = self._clock.time_ms()
-        await self._database.jobs(lambda store: store.end_job(job_id, verdict, now_ms, attempt=attempt))
+        await self._database.jobs(lambda store: store.end_job(job_id, verdict, now_ms))
+
+    async def _insist(self, work: Callable[[JobStore], T]) -> T:
+        while True:
+            try:
+                return await self._database.jobs(work)
+            except StorageFailed as error:
+                log.warning("a worker's jobs cannot be seen to: %s", error, extra={"action": "ending_failed"})
+                if self._is_closing:
+                    raise
+            await asyncio.sleep(INSIST_EVERY_S)
 
     async def _take_now(self, post: _Post, worker_id: str, limit: int) -> list[TakenJob]:
         sharers = sum(other.endpoint_id == post.endpoint_id for other in self._staff.values())

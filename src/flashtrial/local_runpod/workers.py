@@ -5,6 +5,7 @@ what `scaling` says. A worker's death is noticed at once, and its jobs end with 
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from flashtrial.local_runpod.auth import Gate
 from flashtrial.local_runpod.bell import Bell, Topic, TopicKind
 from flashtrial.local_runpod.catalog import Catalog
 from flashtrial.local_runpod.endpoints import Endpoint
+from flashtrial.local_runpod.errors import StorageFailed
+from flashtrial.local_runpod.jobs import Verdict
 from flashtrial.local_runpod.leftovers import end_leftovers
 from flashtrial.local_runpod.queue import JobQueue
 from flashtrial.local_runpod.worker_process import (
@@ -253,7 +256,7 @@ class Workers:
         status = await worker.process.wait()
         story = exit_story(status)
         verdict = jobs.STOPPED if self._is_stopping else jobs.worker_lost(f"{story}; its log is {worker.log_path}")
-        lost = await self._queue.lose(worker.id, verdict)
+        lost = await self._lose_jobs(worker, verdict)
         await asyncio.to_thread(end_leftovers, self._place.home, worker.id)
         self._gate.take_token_from(worker.id)
         staff.workers.pop(worker.id, None)
@@ -268,6 +271,12 @@ class Workers:
             await self._note_failed_start(worker.endpoint_id, staff, f"{story}; {_last_words(worker.log_path)}")
         self._bell.ring(Topic(TopicKind.STAFF, worker.endpoint_id))
 
+    async def _lose_jobs(self, worker: Worker, verdict: Verdict) -> int:
+        try:
+            return await self._queue.lose(worker.id, verdict)
+        except StorageFailed:  # said by the queue
+            return 0
+
     async def _note_failed_start(self, endpoint_id: str, staff: _Staff, story: str) -> None:
         """Wait longer before each next try; after some, tell those who wait that it will not become better."""
         staff.failed_starts += 1
@@ -275,7 +284,9 @@ class Workers:
         staff.not_before_s = asyncio.get_running_loop().time() + pause_s
         log.warning("a worker of %s did not start: %s", endpoint_id, story, extra={"action": "worker_start_failed"})
         if staff.failed_starts >= _PATIENCE:
-            await self._queue.end_queued(endpoint_id, jobs.worker_lost(f"the endpoint's workers do not start: {story}"))
+            verdict = jobs.worker_lost(f"the endpoint's workers do not start: {story}")
+            with contextlib.suppress(StorageFailed):  # after the next start that fails
+                await self._queue.end_queued(endpoint_id, verdict)
         self._bell.ring(Topic(TopicKind.STAFF, endpoint_id))
 
     async def _let_go(self, worker: Worker) -> None:
