@@ -56,17 +56,17 @@ class OutputCapture:
 
     def _put_streams(self) -> None:
         """User code may have replaced or closed the streams in an earlier call."""
-        if self._out.closed:
+        if not _is_usable(self._out):
             self._out = _stream(_STDOUT)
-        if self._err.closed:
+        if not _is_usable(self._err):
             self._err = _stream(_STDERR)
         sys.stdout, sys.stderr = self._out, self._err
 
     def _flush(self) -> None:
-        for stream in {sys.stdout, sys.stderr, self._out, self._err}:
-            # a stream of the user's own may raise anything, and its failure is not the call's
+        for stream in (getattr(sys, "stdout", None), getattr(sys, "stderr", None), self._out, self._err):
+            # a stream of the user's own may be anything and raise anything, and its failure is not the call's
             with contextlib.suppress(Exception):
-                stream.flush()
+                stream.flush()  # type: ignore[union-attr]
         _LIBC.fflush(None)
 
 
@@ -83,7 +83,22 @@ class _CurrentStderrHandler(logging.StreamHandler[io.TextIOBase]):
 
 def _stream(descriptor: int) -> io.TextIOWrapper:
     """Line buffered like a terminal; what cannot be encoded is shown as an escape rather than raised."""
-    return open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    buffer = io.BufferedWriter(_PipeEnd(descriptor, "w", closefd=False))
+    return io.TextIOWrapper(buffer, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+
+class _PipeEnd(io.FileIO):
+    """Not seekable, whatever the descriptor was when this was made; Python would remember."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _is_usable(stream: io.TextIOWrapper) -> bool:
+    try:
+        return not stream.closed
+    except ValueError:  # its buffer was detached, as when code sets another encoding
+        return False
 
 
 def _unbuffer_c_streams() -> None:

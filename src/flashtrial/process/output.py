@@ -1,6 +1,7 @@
 """The parent's side of output capture: what one call wrote, bounded, and the pipe it comes through."""
 
 import contextlib
+import fcntl
 import logging
 import os
 from collections.abc import Callable
@@ -62,14 +63,21 @@ class OutputPipe:
         self.write_end = -1
 
     def drain(self) -> None:
-        """Take all that is there now; never waits. Sets `ended` when no writer is left."""
-        while not self.ended:
+        """Take all that is there now; never waits. Sets `ended` when no writer is left.
+
+        At most what the pipe can hold is taken: all that was written before, though somebody goes on writing.
+        """
+        if self.ended:
+            return
+        room = _capacity(self.read_end)
+        while room > 0 and not self.ended:
             try:
                 data = os.read(self.read_end, _CHUNK_BYTES)
             except BlockingIOError:
                 return
             if data:
                 self._sink(data)
+            room -= len(data)
             self.ended = not data
 
     def take_one(self) -> None:
@@ -90,6 +98,11 @@ class OutputPipe:
             if end >= 0:
                 os.close(end)
         self.read_end = self.write_end = -1
+        self.ended = True
+
+
+def _capacity(pipe: int) -> int:
+    return fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) if hasattr(fcntl, "F_GETPIPE_SZ") else _CHUNK_BYTES
 
 
 def log_late_output(call_id: str) -> Callable[[bytes], None]:

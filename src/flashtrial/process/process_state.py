@@ -5,9 +5,11 @@ seeded freshly at the fork and must never draw the same numbers twice. Runs insi
 """
 
 import contextlib
+import gc
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -19,7 +21,7 @@ from flashtrial.core import env
 # Python wraps both to make enum members of numbers, which costs three times the call itself.
 _handler_of: Final = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
 _mask: Final = getattr(signal.pthread_sigmask, "__wrapped__", signal.pthread_sigmask)
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD)
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD, signal.SIGALRM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,18 @@ def _restore_logging(was: tuple[int, list[logging.Handler], int]) -> None:
     logging.disable(was[2])
 
 
+def _timer_runs() -> bool:
+    return signal.getitimer(signal.ITIMER_REAL) != (0.0, 0.0)
+
+
+def _stop_timer(_was: bool) -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _restore_collector(was: bool) -> None:
+    (gc.enable if was else gc.disable)()
+
+
 def _set_mask(was: set[signal.Signals]) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, was)
 
@@ -102,4 +116,9 @@ _PARTS: Final = (
     _Part(lambda: [_handler_of(number) for number in _SIGNALS], _restore_signals),
     _Part(_logging, _restore_logging),
     _Part(lambda: _mask(signal.SIG_BLOCK, ()), _set_mask),
+    _Part(_timer_runs, _stop_timer),
+    _Part(gc.isenabled, _restore_collector),
+    _Part(sys.getprofile, sys.setprofile),
+    _Part(sys.gettrace, sys.settrace),
+    _Part(socket.getdefaulttimeout, socket.setdefaulttimeout),
 )

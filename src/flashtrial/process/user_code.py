@@ -15,7 +15,7 @@ import sys
 import tempfile
 import traceback
 import types
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from flashtrial.process import runpod_app
 
 USER_MODULE: Final = "flashtrial_user_code"
 _SOURCES_KEPT: Final = 64
+_MARK: Final = "<flashtrial "
 
 
 class CodeNotFound(LookupError):
@@ -55,12 +56,37 @@ def run(call: Callable[[], Any], runner: asyncio.Runner, on_yield: Callable[[Any
     """
     value = call()
     if inspect.isawaitable(value):
-        return runner.run(_awaited(value))
+        return _run_to_its_end(_awaited(value), runner)
     if inspect.isasyncgen(value):
-        return runner.run(_collected(value, on_yield))
+        return _run_to_its_end(_collected(value, on_yield), runner)
     if inspect.isgenerator(value):
         return [_told(item, on_yield) for item in value]
     return value
+
+
+def _run_to_its_end(coroutine: Coroutine[Any, Any, Any], runner: asyncio.Runner) -> Any:
+    """The coroutine's value. A signal that is raised in the loop itself cancels it, which otherwise would go on with
+    the next call on this loop."""
+    started: list[asyncio.Task[Any]] = []
+
+    async def main() -> Any:
+        started.extend(filter(None, [asyncio.current_task()]))
+        return await coroutine
+
+    try:
+        return runner.run(main())
+    except BaseException:
+        for task in started:
+            if not task.done():
+                task.cancel()
+                runner.run(_ended(task))
+        raise
+    finally:
+        coroutine.close()
+
+
+async def _ended(task: asyncio.Task[Any]) -> None:
+    await asyncio.wait({task})
 
 
 async def _awaited(value: Any) -> Any:
@@ -90,14 +116,16 @@ def described(error: BaseException) -> str:
 def _user_frames(frames: types.TracebackType | None) -> types.TracebackType | None:
     """The frames from the user's first one on; none where no frame is the user's (their source did not compile)."""
     first = frames
-    while first is not None and not first.tb_frame.f_code.co_filename.startswith("<flashtrial "):
+    while first is not None and not first.tb_frame.f_code.co_filename.startswith(_MARK):
         first = first.tb_next
     return first
 
 
 @functools.lru_cache(maxsize=_SOURCES_KEPT)
 def _compiled(source: str, name: str) -> types.CodeType:
-    filename = f"<flashtrial {name} {abs(hash(source)):x}>"
+    filename = f"{_MARK}{name} {abs(hash(source)):x}>"
+    for known in [name for name in linecache.cache if name.startswith(_MARK)][: 1 - _SOURCES_KEPT]:
+        del linecache.cache[known]
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     return compile(source, filename, "exec")
 
@@ -139,6 +167,8 @@ class LocalModules:
         sys.modules.update(self._aside)
         if str(self._directory) in sys.path:
             sys.path.remove(str(self._directory))
+        for path in [path for path in sys.path_importer_cache if path.startswith(str(self._directory))]:
+            del sys.path_importer_cache[path]
         shutil.rmtree(self._directory, ignore_errors=True)
         self._directory = None
 
