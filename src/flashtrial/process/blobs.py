@@ -3,12 +3,13 @@
 Where the platform has no memory files (macOS), everything travels inline.
 """
 
+import fcntl
 import mmap
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from flashtrial.process.packing import Part
-from flashtrial.protocol.child import INLINE_LIMIT
+from flashtrial.protocol.child import INLINE_LIMIT, ProtocolError
 
 Blob = bytes | memoryview
 
@@ -17,10 +18,11 @@ def to_file(parts: Sequence[Part]) -> int | None:
     """A descriptor holding `parts` one after the other, the caller's to close; None when they fit into a frame."""
     if sum(map(len, parts)) < INLINE_LIMIT or not hasattr(os, "memfd_create"):
         return None
-    descriptor = os.memfd_create("flashtrial-blob", os.MFD_CLOEXEC)
+    descriptor = os.memfd_create("flashtrial-blob", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         for part in parts:
             _write_all(descriptor, _encoded(part))
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
     except BaseException:
         os.close(descriptor)
         raise
@@ -32,13 +34,22 @@ def joined(parts: Sequence[Part]) -> bytes:
     return b"".join(map(_encoded, parts))
 
 
-def take(inline: bytes | None, next_descriptor: Callable[[], int]) -> Blob:
-    """The payload that was sent inline, else the next passed descriptor's, mapped; the descriptor is closed."""
+def take(inline: bytes | None, descriptors: list[int]) -> Blob:
+    """The payload that was sent inline, else the first of `descriptors`, mapped; it is taken out and closed.
+
+    Raises `ProtocolError` for a file that is none of `to_file`: one that can still shrink would kill its reader.
+    """
     if inline is not None:
         return inline
-    descriptor = next_descriptor()
+    if not descriptors:
+        raise ProtocolError("neither a payload nor a descriptor of one")
+    descriptor = descriptors.pop(0)
     try:
+        if not fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK:
+            raise ProtocolError("a memory file that is not sealed against shrinking")
         return memoryview(mmap.mmap(descriptor, 0, prot=mmap.PROT_READ))
+    except (OSError, ValueError) as error:
+        raise ProtocolError(f"a descriptor that is no memory file of ours: {error}") from error
     finally:
         os.close(descriptor)
 

@@ -2,10 +2,12 @@
 
 A channel belongs to one thread. Sending blocks until the kernel took the frame: frames are small (large payloads are
 memory files) and the other side is always reading, so that is microseconds. Receiving comes in two forms: `receive`
-blocks, `receive_ready` takes what is there, for an event loop.
+blocks, `receive_ready` takes what is there, for an event loop. What cannot be understood is a `ProtocolError`, after
+which a channel is of no use.
 """
 
 import array
+import contextlib
 import os
 import socket
 from collections import deque
@@ -26,8 +28,9 @@ class ChannelClosed(ConnectionError):
 class Channel:
     """One end of a control socket. Owns the socket, and the descriptors it received until they are handed out."""
 
-    def __init__(self, endpoint: socket.socket) -> None:
+    def __init__(self, endpoint: socket.socket, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
         self._socket = endpoint
+        self._max_frame_bytes = max_frame_bytes
         self._pending = bytearray()
         self._descriptors: deque[int] = deque()
 
@@ -38,6 +41,11 @@ class Channel:
         """How long `send` and `receive` may block before they raise `TimeoutError`; None waits for ever."""
         self._socket.settimeout(timeout_s)
 
+    def hang_up(self) -> None:
+        """Tell both sides that this is over: whoever waits in `receive`, in any thread, gets `ChannelClosed`."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Close the socket and whatever descriptors nobody took. Safe to call twice."""
         self._socket.close()
@@ -46,7 +54,10 @@ class Channel:
 
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
         """Send `message`; the kernel duplicates `descriptors`, the caller keeps its own. Raises `ChannelClosed`."""
-        data = encode(message, len(descriptors))
+        self.send_frame(encode(message, len(descriptors)), descriptors)
+
+    def send_frame(self, data: bytes, descriptors: Sequence[int] = ()) -> None:
+        """`send`, for a message that is encoded already."""
         try:
             sent = socket.send_fds(self._socket, [data], list(descriptors))
             while sent < len(data):
@@ -77,6 +88,8 @@ class Channel:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 whole = len(content) - len(content) % _DESCRIPTOR_BYTES
                 self._descriptors.extend(array.array("i", content[:whole]))
+        if len(self._descriptors) > _MAX_DESCRIPTORS:
+            raise ProtocolError(f"more than {_MAX_DESCRIPTORS} descriptors that no frame asks for")
         if not data:
             raise ChannelClosed("the other side of the control socket is gone")
         self._pending += data
@@ -84,14 +97,16 @@ class Channel:
     def _messages(self) -> Iterator[tuple[Message, list[int]]]:
         while len(self._pending) >= FRAME_HEAD.size:
             length, count = FRAME_HEAD.unpack_from(self._pending)
-            if length > MAX_FRAME_BYTES:
-                raise ProtocolError(f"a frame of {length} bytes; at most {MAX_FRAME_BYTES} are sent")
+            if length > self._max_frame_bytes:
+                raise ProtocolError(f"a frame of {length} bytes; at most {self._max_frame_bytes} are sent")
             end = FRAME_HEAD.size + length
             if len(self._pending) < end:
                 return
-            payload = bytes(self._pending[FRAME_HEAD.size : end])
+            if count > len(self._descriptors):
+                raise ProtocolError(f"a frame that wants {count} descriptors, sent with {len(self._descriptors)}")
+            message = decode(bytes(self._pending[FRAME_HEAD.size : end]))
             del self._pending[:end]
-            yield decode(payload), [self._descriptors.popleft() for _ in range(count)]
+            yield message, [self._descriptors.popleft() for _ in range(count)]
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:

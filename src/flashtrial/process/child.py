@@ -7,20 +7,23 @@ thread and takes one call at a time.
 import asyncio
 import contextlib
 import os
-import select
 import signal
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from flashtrial.process import blobs
 from flashtrial.process.call_spec import CallSpec
 from flashtrial.process.channel import Channel, ChannelClosed
 from flashtrial.process.conversation import Conversation, Phase
 from flashtrial.process.memory import resident_bytes
-from flashtrial.process.outcome import Cancelled, Ending, Outcome, OverMemory, TimedOut
+from flashtrial.process.outcome import Cancelled, Ending, Garbled, Outcome, OverMemory, TimedOut
 from flashtrial.process.output import OutputPipe, log_late_output
+from flashtrial.process.readiness import is_readable, until_readable
 from flashtrial.process.sink import Sink
-from flashtrial.protocol.child import Message, ProtocolError, Raised, Ready, Returned, Yielded
+from flashtrial.protocol.child import Message, ProtocolError, Raised, Ready, Returned, Yielded, encode
+
+T = TypeVar("T")
 
 SOFT_GRACE_S: Final = 0.25
 TERM_GRACE_S: Final = 0.3
@@ -82,25 +85,27 @@ class Child:
         self._late: set[OutputPipe] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._exchange: _Exchange | None = None
+        self._garbled = False
 
     @property
     def takes_calls(self) -> bool:
         """Whether it is idle and, as far as can be seen without waiting, alive."""
-        return self.conversation.phase.takes_calls and not self._is_over()
+        return self.conversation.phase.takes_calls and not self._garbled and not self._is_over()
 
     async def until_ready(self, deadline_s: float) -> None:
         """Wait until a child that starts slowly can take calls, so that its start is no part of a call's time.
 
         A child that dies before, or takes longer than `deadline_s`, is found out by its first call.
         """
-        self._channel.set_timeout(deadline_s)
         try:
-            with contextlib.suppress(ChannelClosed, TimeoutError):
-                await asyncio.to_thread(self._channel.receive)
+            async with asyncio.timeout(deadline_s):
+                await until_readable(self._channel.fileno())
+        except TimeoutError:
+            return
         except asyncio.CancelledError:
-            await asyncio.shield(self.end())
+            await _in_spite_of_cancels(self.end)
             raise
-        self._channel.set_timeout(None)
+        self._on_event()
 
     async def call(self, spec: CallSpec, sink: Sink, limits: CallLimits = NO_LIMITS) -> Outcome:
         """Run one call; `sink` gets its output as it comes, and all of it before this returns.
@@ -114,7 +119,7 @@ class Child:
             self._send(spec, exchange)
             return await exchange.within(limits)
         except asyncio.CancelledError:
-            await asyncio.shield(exchange.end(Cancelled()))
+            await _in_spite_of_cancels(lambda: exchange.end(Cancelled()))
             raise
         finally:
             exchange.close()
@@ -130,16 +135,24 @@ class Child:
     async def ended(self, grace_s: float = TERM_GRACE_S, *, patience_s: float = 0.0) -> int | None:
         """The exit code, once the process and everything in its session have ended: patience, TERM, grace, KILL."""
         waiting = asyncio.ensure_future(self.process.exit_code())
-        for number, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, grace_s)):
-            if wait_s and (await asyncio.wait({waiting}, timeout=wait_s))[0]:
-                break
-            self.process.signal_group(number)
-        return await waiting
+        try:
+            for number, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, grace_s)):
+                if wait_s and (await asyncio.wait({waiting}, timeout=wait_s))[0]:
+                    break
+                self.process.signal_group(number)
+            return await waiting
+        finally:
+            waiting.cancel()
 
     def bury(self, exit_code: int | None) -> Outcome | None:
-        """Note that the process is over and let go of its descriptors; the outcome of the call it was in, if any."""
+        """Note that the process is over and let go of its descriptors; the outcome of the call it was in, if any.
+
+        Whoever waits for that call gets the outcome too, after the last words.
+        """
         self.stop_listening()
         outcome = self.conversation.died(exit_code)
+        if self._exchange is not None:
+            self._exchange.settle(outcome)
         self._channel.close()
         self.process.close()
         return outcome
@@ -149,10 +162,13 @@ class Child:
         loop = asyncio.get_running_loop()
         if self._loop is loop:
             return
+        self.stop_listening()
         self._loop = loop
         loop.add_reader(self._channel.fileno(), self._on_event)
         if self.process.pidfd is not None:
             loop.add_reader(self.process.pidfd, self._on_over)
+        for pipe in self._late:
+            self._hear_late_output(pipe, loop)
 
     def stop_listening(self) -> None:
         """Safe to call twice, and when the loop is closed by now."""
@@ -161,6 +177,8 @@ class Child:
             loop.remove_reader(self._channel.fileno())
             if self.process.pidfd is not None:
                 loop.remove_reader(self.process.pidfd)
+            for pipe in self._late:
+                loop.remove_reader(pipe.read_end)
 
     def _on_event(self) -> None:
         try:
@@ -168,6 +186,8 @@ class Child:
                 self._take(message, descriptors)
         except ChannelClosed:
             self._on_over()
+        except ProtocolError as error:
+            self._on_garbage(str(error))
 
     def _on_over(self) -> None:
         """The process is over, or about to be; when no call is under way, the next look at it finds that out."""
@@ -175,14 +195,30 @@ class Child:
         if self._exchange is not None:
             self._exchange.on_death()
 
+    def _on_garbage(self, reason: str) -> None:
+        """User code got hold of our socket: nothing that comes from it can be believed any more."""
+        self._garbled = True
+        self.stop_listening()
+        if self._exchange is not None and self.conversation.asked_to_end(Garbled(reason)):
+            self._exchange.on_garbage()
+        else:
+            self.process.signal_group(signal.SIGKILL)
+
     def _take(self, message: Message, descriptors: list[int]) -> None:
+        try:
+            self._take_in(message, descriptors)
+        finally:
+            for descriptor in descriptors:  # nobody's: sent with what needs none
+                os.close(descriptor)
+
+    def _take_in(self, message: Message, descriptors: list[int]) -> None:
         match message:
             case Returned():
-                self._settle(message, blobs.take(message.value, lambda: descriptors.pop(0)))
+                self._settle(message, blobs.take(message.value, descriptors))
             case Raised():
                 self._settle(message, b"")
             case Yielded():
-                value = blobs.take(message.value, lambda: descriptors.pop(0))
+                value = blobs.take(message.value, descriptors)
                 if self._exchange is not None and self.conversation.concerns(message.call_id):
                     self._exchange.sink.yielded(bytes(value))
             case Ready():
@@ -196,13 +232,14 @@ class Child:
             self._exchange.settle(outcome)
 
     def _send(self, spec: CallSpec, exchange: "_Exchange") -> None:
-        self.conversation.begun(spec.call_id)
         file = blobs.to_file(spec.arguments)
-        command = spec.command(blobs.joined(spec.arguments) if file is None else None)
         descriptors = [exchange.pipe.write_end, *([file] if file is not None else [])]
         try:
+            command = spec.command(blobs.joined(spec.arguments) if file is None else None)
+            frame = encode(command, len(descriptors))  # what cannot be sent begins no call
+            self.conversation.begun(spec.call_id)
             with contextlib.suppress(ChannelClosed):  # the listening side finds out how it ended
-                self._channel.send(command, descriptors)
+                self._channel.send_frame(frame, descriptors)
         finally:
             exchange.pipe.close_write_end()
             if file is not None:
@@ -210,17 +247,20 @@ class Child:
 
     def _is_over(self) -> bool:
         descriptor = self.process.pidfd
-        return self.process.is_doomed or (descriptor is not None and _is_readable(descriptor))
+        return self.process.is_doomed or (descriptor is not None and is_readable(descriptor))
 
     def _keep_late_output(self, exchange: "_Exchange") -> None:
         """A grandchild may still hold the call's pipe: closing our end would kill it with SIGPIPE at its next write."""
-        pipe, loop = exchange.pipe, asyncio.get_running_loop()
+        pipe = exchange.pipe
         if pipe.ended or self.conversation.phase is Phase.GONE:
             pipe.close()
             return
         pipe.redirect(log_late_output(exchange.call_id))
         self._late.add(pipe)
+        if self._loop is not None:
+            self._hear_late_output(pipe, self._loop)
 
+    def _hear_late_output(self, pipe: OutputPipe, loop: asyncio.AbstractEventLoop) -> None:
         def take() -> None:
             pipe.take_one()
             if pipe.ended:
@@ -231,10 +271,9 @@ class Child:
         loop.add_reader(pipe.read_end, take)
 
     def close_late_output(self) -> None:
-        """Stop listening to what outlived its call."""
+        """Let go of what outlived its call, with the child."""
+        self.stop_listening()
         for pipe in self._late:
-            with contextlib.suppress(RuntimeError):  # the loop that listened is closed already
-                asyncio.get_running_loop().remove_reader(pipe.read_end)
             pipe.close()
         self._late.clear()
 
@@ -288,6 +327,10 @@ class _Exchange:
         """The process is over, or about to be: its socket closes first, and its own exit code tells more than ours."""
         self._bury_once(patience_s=TERM_GRACE_S)
 
+    def on_garbage(self) -> None:
+        """The process is to be ended at once."""
+        self._bury_once(patience_s=0.0)
+
     def close(self) -> None:
         """Stop listening; the pipe stays open."""
         for timer in self._timers:
@@ -314,7 +357,7 @@ class _Exchange:
             self._bury_once(patience_s=0.0)
 
     def _bury_once(self, patience_s: float) -> None:
-        if self._burial is None:
+        if self._burial is None or self._burial.cancelled():  # a loop that is being closed cancels every task
             self._child.stop_listening()
             self._burial = asyncio.ensure_future(self._bury(patience_s))
 
@@ -323,12 +366,19 @@ class _Exchange:
 
         The process may live on: code that closes every descriptor closes our socket too. It is of no use then.
         """
-        code = await self._child.ended(patience_s=patience_s)
-        self.pipe.drain()
-        self.settle(self._child.bury(code))
+        self._child.bury(await self._child.ended(patience_s=patience_s))
 
 
-def _is_readable(descriptor: int) -> bool:
-    poller = select.poll()
-    poller.register(descriptor, select.POLLIN)
-    return bool(poller.poll(0))
+async def _in_spite_of_cancels(act: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """What `act` comes to, however often the task that waits for it is cancelled meanwhile; `act` takes bounded time.
+
+    A loop that is being closed cancels every task: then `act` is begun again.
+    """
+    acting = asyncio.ensure_future(act())
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({acting})
+        if acting.cancelled():
+            acting = asyncio.ensure_future(act())
+        elif acting.done():
+            return acting.result()

@@ -29,7 +29,17 @@ from flashtrial.process.capture import OutputCapture
 from flashtrial.process.channel import Channel, ChannelClosed
 from flashtrial.process.process_state import ProcessState
 from flashtrial.process.serialization_utils import Arguments, BadArguments, BadResult, SerializationUtils
-from flashtrial.protocol.child import Blame, Invoke, ProtocolError, Raised, Ready, Returned, Setup, Yielded
+from flashtrial.protocol.child import (
+    MAX_MESSAGE_CHARS,
+    Blame,
+    Invoke,
+    ProtocolError,
+    Raised,
+    Ready,
+    Returned,
+    Setup,
+    Yielded,
+)
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -56,6 +66,7 @@ class InstanceHost:
         self._modules = user_code.LocalModules({})
         self._state: ProcessState | None = None
         self._may_be_cancelled = False
+        self._pid = os.getpid()
 
     def serve(self) -> None:
         """Take calls until the parent is gone."""
@@ -81,7 +92,7 @@ class InstanceHost:
         payload: bytes | None = None
         with self._capture.to(pipe):
             try:
-                arguments = blobs.take(call.arguments, lambda: descriptors.pop(0))
+                arguments = blobs.take(call.arguments, descriptors)
                 self._may_be_cancelled = True
                 payload = self._run(call, arguments)
                 self._may_be_cancelled = False
@@ -98,6 +109,8 @@ class InstanceHost:
             raise CallCancelled("the caller wants no answer any more")
 
     def _send(self, event: Returned | Yielded | Raised) -> None:
+        if os.getpid() != self._pid:
+            _end_copy(event)
         value = None if isinstance(event, Raised) else event.value
         file = blobs.to_file((value,)) if value is not None else None
         if file is None or isinstance(event, Raised):
@@ -160,11 +173,29 @@ class InstanceHost:
                 blame, message = Blame.RESULT, str(error)
             case _:
                 blame, message = Blame.USER_CODE, user_code.described(error)
-        return Raised(call.call_id, blame, message, self._is_clean(), self._constructed)
+        return Raised(call.call_id, blame, _cut(message), self._is_clean(), self._constructed)
 
     def _is_clean(self) -> bool:
         """Whether the next call finds the process as this one found it; asked of function children only."""
         return self._state.restore() if self._state is not None and not self._constructed else True
+
+
+def _cut(message: str) -> str:
+    """`message` with its middle left out where it is longer than anybody reads."""
+    half = MAX_MESSAGE_CHARS // 2
+    if len(message) <= 2 * half:
+        return message
+    return f"{message[:half]}\n[… {len(message) - 2 * half} characters cut …]\n{message[-half:]}"
+
+
+def _end_copy(event: Returned | Yielded | Raised) -> NoReturn:
+    """End a process that user code forked off and that came to our code: only the original answers, once.
+
+    As `multiprocessing` has it: a failure is told to standard error and by the status.
+    """
+    if isinstance(event, Raised):
+        os.write(2, f"in a process forked by the call: {event.message}\n".encode("utf-8", "backslashreplace"))
+    os._exit(int(isinstance(event, Raised)))
 
 
 def _methods(instance: object) -> str:

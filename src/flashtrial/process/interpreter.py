@@ -9,6 +9,8 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
+from flashtrial.process.readiness import until_readable
+
 
 def start_python(program: str, endpoint: socket.socket, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Run `program` in a session of its own; `endpoint` is its last argument, by number. Its output is our log."""
@@ -36,7 +38,9 @@ class SpawnedProcess:
         return self._popen.returncode is not None
 
     def signal_leader(self, number: signal.Signals) -> None:
-        self._popen.send_signal(number)  # does nothing once it was waited for
+        if self._popen.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)  # Popen's own way would reap it, and its group be out of reach
 
     def signal_group(self, number: signal.Signals) -> None:
         if self._popen.returncode is None:
@@ -44,8 +48,11 @@ class SpawnedProcess:
                 os.killpg(self.pid, number)
 
     async def exit_code(self) -> int | None:
-        if self._popen.returncode is None:
-            await asyncio.to_thread(os.waitid, os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        if self.pidfd is not None:
+            await until_readable(self.pidfd)
+        elif self._popen.returncode is None:
+            with contextlib.suppress(ChildProcessError):  # another waiter was quicker
+                await asyncio.to_thread(os.waitid, os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         # the dead leader is not reaped yet, so its number cannot be another's: end what it left in its session
         self.signal_group(signal.SIGKILL)
         return self._popen.wait()

@@ -1,6 +1,5 @@
 """How a child comes to be: forked from its environment's template where that is safe, spawned where it is not."""
 
-import asyncio
 import logging
 import os
 import socket
@@ -13,8 +12,8 @@ from flashtrial.process.channel import Channel, socket_pair
 from flashtrial.process.child import Child
 from flashtrial.process.environment import Environment
 from flashtrial.process.interpreter import SpawnedProcess, start_python
-from flashtrial.process.template import Template, TemplateLost
-from flashtrial.protocol.child import Setup
+from flashtrial.process.template import ForkRefused, Template, TemplateLost
+from flashtrial.protocol.child import MAX_ANSWER_BYTES, Setup
 
 SPAWN_DEADLINE_S: Final = 60.0
 _HOST: Final = "from flashtrial.process.instance_host import main; main()"
@@ -59,15 +58,15 @@ class Launcher:
         if self._method is StartMethod.FORK:
             template = self._template(environment)
             try:
-                await asyncio.to_thread(template.preload, source, local_names)
-                if not template.unsafe_reason:
-                    process, endpoint = await asyncio.to_thread(template.fork, own)
-                    return Child(process, Channel(endpoint), holds_instance=holds_instance)
+                if forked := await template.child_for(source, local_names, own):
+                    process, endpoint = forked
+                    return Child(process, Channel(endpoint, MAX_ANSWER_BYTES), holds_instance=holds_instance)
             except TemplateLost as lost:
-                template.stop()
                 logger.warning("%s; spawning instead", lost, extra={"action": "template_lost"})
+            except ForkRefused as refused:
+                logger.warning("no fork (%s); spawning instead", refused, extra={"action": "fork_refused"})
         spawned, endpoint = spawn(environment, self._variables, own)
-        child = Child(spawned, Channel(endpoint), holds_instance=holds_instance)
+        child = Child(spawned, Channel(endpoint, MAX_ANSWER_BYTES), holds_instance=holds_instance)
         await child.until_ready(SPAWN_DEADLINE_S)
         return child
 
@@ -82,7 +81,7 @@ class Launcher:
     def close(self) -> None:
         """End every template, and with them whatever they forked."""
         for template in self._templates.values():
-            template.stop()
+            template.close()
         self._templates.clear()
 
 

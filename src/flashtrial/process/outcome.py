@@ -69,8 +69,15 @@ class OverMemory:
     limit_bytes: int
 
 
-Outcome = Returned | Raised | Died | TimedOut | Cancelled | OverMemory
-Ending = TimedOut | Cancelled | OverMemory
+@dataclass(frozen=True, slots=True)
+class Garbled:
+    """The call wrote what it should not into the socket between its process and the worker; it was killed."""
+
+    reason: str
+
+
+Outcome = Returned | Raised | Died | TimedOut | Cancelled | OverMemory | Garbled
+Ending = TimedOut | Cancelled | OverMemory | Garbled
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +104,12 @@ def failure_of(outcome: Raised | Died | Ending) -> Failure:
                 FailureKind.USER_CODE,
                 f"The process that ran your call used {used / _MIB:,.0f} MiB of memory, more than its limit of "
                 f"{limit / _MIB:,.0f} MiB, and was ended. Use less, or raise FLASHTRIAL_CALL_MEMORY_BYTES.",
+            )
+        case Garbled(reason=reason):
+            return Failure(
+                FailureKind.USER_CODE,
+                f"The process that ran your call sent the worker what it should not ({reason}), and was ended. "
+                "Does the code write to descriptors that it did not open?",
             )
         case _:
             assert_never(outcome)

@@ -7,8 +7,10 @@
             ── AskStatus(pid) ──▶ reap ── Status ─▶ handler
 
 It stays at one Python thread and runs no parallel operation, since one such operation in it would make every child hang
-in its own. After each preload a canary child must finish a parallel operation within `CANARY_DEADLINE_S`; when it does
-not, the handler is told and spawns instead. Standard library, cloudpickle and ormsgpack only, until it preloads. Linux.
+in its own. Code that an import runs may hang, exit or crash: while children live, a fork imports first, and nothing is
+imported here that it did not come through; that costs a second import. After each preload a canary child must finish a
+parallel operation within `CANARY_DEADLINE_S`; when it does not, the handler is told and spawns instead. Standard
+library, cloudpickle and ormsgpack only, until it preloads. Linux.
 """
 
 import contextlib
@@ -30,9 +32,21 @@ from flashtrial.core import env
 from flashtrial.process.channel import Channel, ChannelClosed
 from flashtrial.process.instance_host import adopt_orphans, be_a_child, die_with_parent, put_in_front
 from flashtrial.process.user_code import imported_names
-from flashtrial.protocol.child import AskStatus, Fork, Forked, Message, Preload, Preloaded, ProtocolError, Setup, Status
+from flashtrial.protocol.child import (
+    AskStatus,
+    Fork,
+    Forked,
+    Message,
+    NotForked,
+    Preload,
+    Preloaded,
+    ProtocolError,
+    Setup,
+    Status,
+)
 
 CANARY_DEADLINE_S: Final = 5.0
+TRIAL_DEADLINE_S: Final = 60.0
 # Ours are already what the child shall have; the SDKs cost seconds and user code reaches them through a stand-in.
 _NEVER_PRELOADED: Final = frozenset({"flashtrial", "runpod", "runpod_flash", "__main__", "__future__"})
 _STATUSES_KEPT: Final = 256
@@ -75,19 +89,24 @@ class Zygote:
                 put_in_front(paths)
                 env.set_all(variables)
             case Preload(source=source, local_names=local_names):
-                self._channel.send(_preload(source, local_names))
+                self._channel.send(_preload(source, local_names, has_children=bool(self._pidfds)))
             case Fork(variables=variables):
                 self._fork(descriptors[0], variables)
             case AskStatus(pid=pid):
                 self._reap_now(pid)
-                self._channel.send(Status(pid, self._statuses.pop(pid, None)))
+                self._channel.send(Status(pid, self._statuses.get(pid)))
             case _:
                 raise ProtocolError(f"a zygote does not take {type(message).__name__}")
 
     def _fork(self, endpoint: int, variables: Mapping[str, str]) -> None:
         gc.collect()
         gc.freeze()  # a collection in the child would touch, and so copy, every page of what was imported
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:  # the machine's limits are no reason for the children that live to die
+            os.close(endpoint)
+            self._channel.send(NotForked(str(error)))
+            return
         if pid == 0:
             self._become_child(endpoint, variables)
         os.close(endpoint)
@@ -139,18 +158,27 @@ def _children_of_this_process() -> set[int]:
     return {int(pid) for pid in listed.split()}
 
 
-def _preload(source: str, local_names: Sequence[str]) -> Preloaded:
+def _preload(source: str, local_names: Sequence[str], *, has_children: bool) -> Preloaded:
+    """Import what `source` imports. While children live from this process, a fork of it tries first.
+
+    What cannot be imported here cannot be imported in the child either, where the user is told.
+    """
     before = set(sys.modules)
-    for name in sorted(imported_names(source)):
-        if _may_preload(name, local_names):
-            # what cannot be imported here cannot be imported in the child either, where the user is told
-            with contextlib.suppress(Exception):
-                importlib.import_module(name)
+    wanted = [name for name in sorted(imported_names(source)) if _may_preload(name, local_names)]
+    if wanted and (not has_children or _survives(lambda: _import(wanted), TRIAL_DEADLINE_S)):
+        _import(wanted)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would take the dead from us
     new = tuple(sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
     if not new:
         return Preloaded((), safe=True, reason="")
     reason = _why_unsafe()
     return Preloaded(new, safe=not reason, reason=reason)
+
+
+def _import(names: Sequence[str]) -> None:
+    for name in names:
+        with contextlib.suppress(BaseException):  # an import may call sys.exit
+            importlib.import_module(name)
 
 
 def _may_preload(name: str, local_names: Sequence[str]) -> bool:
@@ -168,23 +196,38 @@ def _why_unsafe() -> str:
         return "an imported package started a thread"
     if _has_open(_CUDA_DEVICE):
         return "an imported package opened the GPU, which fixes what every forked child would see of it"
-    pid = os.fork()
-    if pid == 0:
-        _be_a_canary()
-    if _ended_within(pid, CANARY_DEADLINE_S):
-        _pid, status = os.waitpid(pid, 0)
-        return "" if status == 0 else f"a forked child failed (status {os.waitstatus_to_exitcode(status)})"
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    if _survives(_run_parallel_operations, CANARY_DEADLINE_S):
+        return ""
     return f"a forked child did not finish a parallel operation within {CANARY_DEADLINE_S:.0f} s"
 
 
-def _be_a_canary() -> NoReturn:
+def _run_parallel_operations() -> None:
+    for operation in _parallel_operations():
+        operation()
+
+
+def _survives(act: Callable[[], None], deadline_s: float) -> bool:
+    """Whether a fork of this process comes through `act` in time."""
+    template = os.getpid()
+    try:
+        pid = os.fork()
+    except OSError:
+        return False
+    if pid == 0:
+        _be_a_canary(act, template)
+    if not _ended_within(pid, deadline_s):
+        os.kill(pid, signal.SIGKILL)
+    _pid, status = os.waitpid(pid, 0)
+    return status == 0
+
+
+def _be_a_canary(act: Callable[[], None], template: int) -> NoReturn:
     code = 1
     try:
-        for operation in _parallel_operations():
-            operation()
-        code = 0
+        die_with_parent()
+        if os.getppid() == template:
+            act()
+            code = 0
     finally:
         os._exit(code)
 

@@ -6,6 +6,7 @@ descriptor is passed, so that a small frame never waits behind a large one. Runs
 ormsgpack only.
 """
 
+import os
 import struct
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,6 +17,9 @@ import ormsgpack
 FRAME_HEAD: Final = struct.Struct("<IB")
 INLINE_LIMIT: Final = 64 * 1024
 MAX_FRAME_BYTES: Final = 1024 * 1024 * 1024
+# What a parent takes from a child, whose user code may write here too: what is larger comes in memory files.
+MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024 if hasattr(os, "memfd_create") else MAX_FRAME_BYTES
+MAX_MESSAGE_CHARS: Final = 1024 * 1024
 
 
 class ProtocolError(ValueError):
@@ -139,6 +143,13 @@ class Forked:
 
 
 @dataclass(frozen=True, slots=True)
+class NotForked:
+    """The kernel refused another process."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """How a forked child ended: ``os.waitstatus_to_exitcode`` (negative: signal), None when nobody knows."""
 
@@ -146,7 +157,7 @@ class Status:
     exit_code: int | None
 
 
-Event = Ready | Returned | Yielded | Raised | Preloaded | Forked | Status
+Event = Ready | Returned | Yielded | Raised | Preloaded | Forked | Status | NotForked
 Message = Command | Event
 
 _TYPES: Final[tuple[type[Any], ...]] = (
@@ -162,6 +173,7 @@ _TYPES: Final[tuple[type[Any], ...]] = (
     Preloaded,
     Forked,
     Status,
+    NotForked,
 )
 _NUMBERS: Final = {kind: number for number, kind in enumerate(_TYPES)}
 
@@ -178,9 +190,25 @@ def decode(payload: bytes | bytearray | memoryview) -> Message:
     try:
         number, *fields = ormsgpack.unpackb(payload)
         kind = _TYPES[number]
+        for field, types in zip(fields, _FIELDS.get(kind, ()), strict=kind in _FIELDS):
+            if not isinstance(field, types):
+                raise TypeError(f"{kind.__name__} has a {type(field).__name__} where none belongs")
         return _REVIVE.get(kind, kind)(*fields)  # type: ignore[no-any-return]
     except (ormsgpack.MsgpackDecodeError, TypeError, ValueError, IndexError) as error:
         raise ProtocolError(f"not a message of ours: {error}") from error
+
+
+# Whoever sends events may be somebody's code that got hold of the socket; commands come from us.
+_FIELDS: Final[dict[type[Any], tuple[Any, ...]]] = {
+    Ready: (),
+    Returned: (str, (bytes, type(None)), bool),
+    Yielded: (str, (bytes, type(None))),
+    Raised: (str, str, str, bool, bool),
+    Preloaded: (list, bool, str),
+    Forked: (int,),
+    Status: (int, (int, type(None))),
+    NotForked: (str,),
+}
 
 
 def _raised(call_id: str, blame: str, message: str, clean: bool, constructed: bool) -> Raised:
