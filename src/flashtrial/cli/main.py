@@ -1,11 +1,13 @@
 """The command line: reads arguments, calls the module of the noun, prints what it gives back.
 
-Modules are imported inside the commands, so that ``flashtrial --help`` stays quick. A `FlashtrialError` becomes one
-line and exit code 1; a traceback is always our bug.
+Modules are imported inside the commands, so that ``flashtrial --help`` stays quick. A `FlashtrialError`, and files that
+cannot be used, become one line and exit code 1; a traceback is always our bug.
 """
 
+import errno
 import json
 import logging
+import sqlite3
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +16,21 @@ from typer.core import TyperGroup
 
 from flashtrial.core import env
 from flashtrial.core.errors import FlashtrialError
+
+# What is wrong with the machine's files and not with us.
+_UNUSABLE = frozenset(
+    {
+        errno.EACCES,
+        errno.EDQUOT,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.ENOSPC,
+        errno.ENOTDIR,
+        errno.EPERM,
+        errno.EROFS,
+    }
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 
@@ -25,8 +42,19 @@ class _OneLineErrors(TyperGroup):
         try:
             return super().invoke(ctx)
         except FlashtrialError as error:
-            typer.echo(f"flashtrial: {error}", err=True)
-            raise typer.Exit(1) from error
+            raise _said(str(error)) from error
+        except sqlite3.DatabaseError as error:
+            raise _said(f"a database in FLASHTRIAL_HOME ({env.home()}) cannot be used: {error}") from error
+        except OSError as error:
+            if error.errno not in _UNUSABLE:
+                raise
+            reason = f"{error.filename or env.home()}: {error.strerror}"
+            raise _said(f"{reason} (FLASHTRIAL_HOME can name another directory)") from error
+
+
+def _said(words: str) -> typer.Exit:
+    typer.echo(f"flashtrial: {words}", err=True)
+    return typer.Exit(1)
 
 
 app = typer.Typer(

@@ -8,6 +8,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from flashtrial.core.errors import ConfigurationError
+
 HOME = "FLASHTRIAL_HOME"
 URL = "FLASHTRIAL_URL"
 TOKEN = "FLASHTRIAL_TOKEN"  # noqa: S105 - the name of a variable, not a secret
@@ -49,8 +51,14 @@ def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def home() -> Path:
-    """Where this user's state lives: ``$FLASHTRIAL_HOME``, else ``~/.flashtrial``. Not created here."""
-    return Path(get(HOME, "~/.flashtrial")).expanduser().absolute()
+    """Where this user's state lives: ``$FLASHTRIAL_HOME``, else ``~/.flashtrial``. Not created here.
+
+    Raises `ConfigurationError` for a user without a home directory, as containers have them.
+    """
+    try:
+        return Path(get(HOME, "~/.flashtrial")).expanduser().absolute()
+    except RuntimeError as error:
+        raise ConfigurationError("there is no home directory: set FLASHTRIAL_HOME to a directory of yours") from error
 
 
 def outbox_dir() -> Path:

@@ -48,6 +48,31 @@ def test_what_needs_an_instance_says_how_to_get_one(command: str, flashtrial_hom
     )
 
 
+READS_HOME = ["status", "down", "runs", "verify r", "ping", "doctor", "env", "sync", "up --detach"]
+
+
+@pytest.mark.parametrize("command", READS_HOME)
+@pytest.mark.parametrize("home", ["/" + "x" * 300, "~nobody-has-this-name/home"])
+def test_a_home_that_no_file_system_can_hold_is_one_line(
+    command: str, home: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLASHTRIAL_HOME", home)
+    result = CliRunner().invoke(app, command.split())
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert "FLASHTRIAL_HOME" in result.output
+
+
+@pytest.mark.parametrize("command", [["runs"], ["verify", "r"]])
+def test_a_database_that_is_none_is_one_line(command: list[str], flashtrial_home: Path) -> None:
+    flashtrial_home.mkdir()
+    (flashtrial_home / "server.db").write_bytes(b"this is no database, but it is long enough to be looked at" * 40)
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert "file is not a database" in result.stderr
+
+
 def test_down_without_an_instance_is_no_error(flashtrial_home: Path) -> None:
     result = CliRunner().invoke(app, ["down"])
     assert result.exit_code == 0
