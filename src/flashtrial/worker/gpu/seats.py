@@ -87,12 +87,12 @@ class Seat:
     async def call_ended(self) -> int | None:
         """The call is over and the child lives: it is measured. Its bytes on the GPU; None when nobody can tell.
 
-        Takes milliseconds. What has to be noted is noted even if the caller is cancelled.
+        Takes milliseconds. What has to be noted is noted even if the caller is cancelled. `freed` comes next.
         """
         return await self._seats.call_ended(self.seat_id)
 
     def freed(self) -> None:
-        """Nobody waits for the child itself any more: who was refused its place may ask again."""
+        """The child is where it can be used again or evicted: those who wait ask again."""
         self._seats.changed()
 
     def left(self) -> None:
@@ -158,18 +158,19 @@ class GpuSeats:
 
     def call_began(self, seat_id: str) -> None:
         """See `Seat.call_began`."""
-        self._later(self._tenancy.call_began, seat_id)
+        self._in_thread(self._tenancy.call_began, seat_id)
 
     async def call_ended(self, seat_id: str) -> int | None:
         """See `Seat.call_ended`."""
         leaders = {name: seat.child.process.pid for name, seat in self._occupied.items() if seat.child is not None}
-        noted = self._later(self._note_end, seat_id, leaders)
+        noted = self._in_thread(self._note_end, seat_id, leaders)
         return None if noted is None else await asyncio.shield(noted)
 
     def left(self, seat_id: str) -> None:
         """See `Seat.left`."""
         self._occupied.pop(seat_id, None)
-        self._later(self._tenancy.left, seat_id)
+        if (noted := self._in_thread(self._tenancy.left, seat_id)) is not None:
+            noted.add_done_callback(lambda _: self.changed())
 
     def close(self) -> None:
         """End the thread, when it has done what it was asked to, and close the driver. Safe to call twice."""
@@ -219,13 +220,6 @@ class GpuSeats:
         finally:
             self._waiters.discard(waiter)
 
-    def _later(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T] | None:
-        """As `_in_thread`; those who wait ask again when it is done."""
-        done = self._in_thread(work, *args, **kwargs)
-        if done is not None:
-            done.add_done_callback(lambda _: self.changed())
-        return done
-
     def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T] | None:
         """What `work` will return; it is done even if nobody waits for it. None after `close`."""
         if self._thread is None:
@@ -236,7 +230,8 @@ class GpuSeats:
 
     def _decide(self, in_turn: Sequence[Wish]) -> Decision:
         """A decision for the last one; if it is admitted, it sits there at once, and nobody can be given the same."""
-        decision = self._tenancy.decide_in_turn(in_turn)[-1]
+        sitting = {tenant.instance_id for tenant in self._tenancy.tenants()}  # and not told so yet, if in the queue
+        decision = self._tenancy.decide_in_turn([wish for wish in in_turn if wish.instance_id not in sitting])[-1]
         if isinstance(decision, Admit):
             self._tenancy.seated(in_turn[-1], decision)
             self._tenancy.call_began(in_turn[-1].instance_id)
