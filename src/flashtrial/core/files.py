@@ -51,11 +51,12 @@ class Locked(Exception):
 
 
 @contextlib.contextmanager
-def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
+def file_lock(path: Path, *, wait: bool = True) -> Iterator[int]:
     """Hold an exclusive lock on `path` (created where missing) between processes of this machine.
 
     The kernel lets go of it when the holder dies, however it dies. Not for network volumes. The descriptor is not
-    inherited by programs that the holder starts, but a fork without exec shares the lock.
+    inherited by programs that the holder starts, but a fork without exec shares the lock until the block ends or, where
+    the holder dies in it, until the fork closes the descriptor, which the block is given.
 
     Raises `Locked` when `wait` is false and another holds it.
     """
@@ -65,6 +66,7 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise Locked(f"{path} is locked by another process") from None
-        yield
+        yield descriptor
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)

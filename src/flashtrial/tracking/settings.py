@@ -5,6 +5,7 @@ Configuration only: nothing that is learnt at run time is put in here. Standard 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -23,13 +24,21 @@ DEFAULT_FINISH_TIMEOUT_S = 30.0
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
+class Courier(StrEnum):
+    """Who brings the records of a run from the disk to the server."""
+
+    PROCESS = "process"
+    THREAD = "thread"
+    WORKER = "worker"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What a user says about tracking; None leaves it to the environment and the defaults.
 
     `home` is where state lives, `outbox` where journals are written (default: in `home`). With `sync_process_enabled`
-    false nothing is started, and records wait on the disk for a sync process that somebody else starts. `finish` waits
-    at most `finish_timeout_s` seconds.
+    false a thread of this process sends the records, as long as the process lives; the rest waits on the disk for the
+    next one. `finish` waits at most `finish_timeout_s` seconds.
     """
 
     project: str | None = None
@@ -46,14 +55,14 @@ SettingsLike: TypeAlias = Settings | Mapping[str, Any] | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EffectiveSettings:
-    """What holds for one run. In a worker's child (`worker_id`) the worker syncs, and nobody waits for it."""
+    """What holds for one run. In a worker's child (`worker_id`) the worker is the courier, and nobody waits for it."""
 
     project: str
     url: str | None
     token: str | None = field(repr=False)
     home: Path
     outbox: Path
-    sync_process_enabled: bool
+    courier: Courier
     finish_timeout_s: float
     worker_id: str | None
 
@@ -82,16 +91,16 @@ def resolve(said: SettingsLike, environment: Mapping[str, str], *, project: str 
     home = _directory(settings.home or environment.get(env.HOME) or DEFAULT_HOME)
     outbox = settings.outbox or environment.get(env.OUTBOX)
     worker_id = environment.get(env.WORKER_ID) or None
-    wants_sync = _first(settings.sync_process_enabled, _boolean(environment, SYNC_PROCESS_ENABLED), True)
-    syncs = wants_sync and worker_id is None
-    default_wait_s = DEFAULT_FINISH_TIMEOUT_S if syncs else 0.0
+    wants_process = _first(settings.sync_process_enabled, _boolean(environment, SYNC_PROCESS_ENABLED), True)
+    courier = Courier.WORKER if worker_id else Courier.PROCESS if wants_process else Courier.THREAD
+    default_wait_s = 0.0 if courier is Courier.WORKER else DEFAULT_FINISH_TIMEOUT_S
     return EffectiveSettings(
         project=project or settings.project or environment.get(env.PROJECT) or DEFAULT_PROJECT,
         url=settings.url or environment.get(env.URL) or None,
         token=settings.token or environment.get(env.TOKEN) or None,
         home=home,
         outbox=_directory(outbox) if outbox else home / "outbox",
-        sync_process_enabled=syncs,
+        courier=courier,
         finish_timeout_s=_first(settings.finish_timeout_s, _environment_seconds(environment), default_wait_s),
         worker_id=worker_id,
     )

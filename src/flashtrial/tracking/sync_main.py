@@ -13,9 +13,10 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
+from typing import TypeAlias
 
 from flashtrial.core import env, log
 from flashtrial.core.clock import SystemClock
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 DRAIN_BUDGET_S = 10
 LOCK_ATTEMPTS = 10
 LOCK_PAUSE_S = 0.02
+
+OnLock: TypeAlias = Callable[[int | None], None]
 
 
 class DrainBudgetSpent(BaseException):
@@ -76,53 +79,67 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def sync_outbox(outbox: Path, home: Path, environment: Mapping[str, str], stop: Stop) -> None:
-    """Sync until idle or told to stop. Does nothing when another process does it already."""
+def sync_outbox(
+    outbox: Path, home: Path, environment: Mapping[str, str], stop: Stop, on_lock: OnLock = lambda _: None
+) -> None:
+    """Sync until idle or told to stop. Does nothing when another process or thread does it already.
+
+    `on_lock` is told the descriptor of the outbox's lock when it is held, and None when it was let go.
+    """
     backend = NativeBackend(lambda: address_from(home, environment))
     sync = Sync(outbox, backend, SystemClock(), whereabouts=lambda: _whereabouts(home, environment))
     with contextlib.closing(backend):
-        keep_synced(outbox, sync, stop)
+        keep_synced(outbox, sync, stop, on_lock)
 
 
-def keep_synced(outbox: Path, sync: Sync, stop: Stop) -> None:
+def keep_synced(outbox: Path, sync: Sync, stop: Stop, on_lock: OnLock = lambda _: None) -> None:
     """Hold the outbox's lock and sync, until nobody needs it any more.
 
     A writer that comes between the last look and the release of the lock takes us for alive and starts nobody: so we
     look once more after it.
     """
-    while _sync_holding_lock(outbox, sync, stop) and not stop.is_set() and not sync.is_idle():
+    while _sync_holding_lock(outbox, sync, stop, on_lock) and not stop.is_set() and not sync.is_idle():
         pass
 
 
-def _sync_holding_lock(outbox: Path, sync: Sync, stop: Stop) -> bool:
+def _sync_holding_lock(outbox: Path, sync: Sync, stop: Stop, on_lock: OnLock) -> bool:
     """Whether the lock could be had, and so a whole round was done."""
     try:
-        with _lock_soon(outbox, stop):
-            logger.info("sync process %d of %s begins", os.getpid(), outbox, extra={"action": "sync_begin"})
-            sweep(outbox)
-            sync.run_until_idle(stop)
-            logger.info("sync process %d of %s ends", os.getpid(), outbox, extra={"action": "sync_end"})
+        with _lock_soon(outbox, stop) as descriptor:
+            on_lock(descriptor)
+            try:
+                _sync_once(outbox, sync, stop)
+            finally:
+                on_lock(None)
             return True
     except Locked:
         return False
 
 
+def _sync_once(outbox: Path, sync: Sync, stop: Stop) -> None:
+    logger.info("sync of %s by process %d begins", outbox, os.getpid(), extra={"action": "sync_begin"})
+    sweep(outbox)
+    sync.run_until_idle(stop)
+    logger.info("sync of %s by process %d ends", outbox, os.getpid(), extra={"action": "sync_end"})
+
+
 @contextlib.contextmanager
-def _lock_soon(outbox: Path, stop: Stop) -> Iterator[None]:
+def _lock_soon(outbox: Path, stop: Stop) -> Iterator[int]:
     """The outbox's lock, tried for a moment: who merely asks whether it is held also holds it, for an instant.
 
     Raises `Locked`.
     """
     with contextlib.ExitStack() as stack:
-        for attempt in range(LOCK_ATTEMPTS):
-            try:
-                stack.enter_context(file_lock(lock_path(outbox), wait=False))
-                break
-            except Locked:
-                if attempt == LOCK_ATTEMPTS - 1:
-                    raise
-                stop.wait(LOCK_PAUSE_S)
-        yield
+        yield _enter_soon(stack, outbox, stop)
+
+
+def _enter_soon(stack: contextlib.ExitStack, outbox: Path, stop: Stop) -> int:
+    for _ in range(LOCK_ATTEMPTS - 1):
+        try:
+            return stack.enter_context(file_lock(lock_path(outbox), wait=False))
+        except Locked:
+            stop.wait(LOCK_PAUSE_S)
+    return stack.enter_context(file_lock(lock_path(outbox), wait=False))
 
 
 def _whereabouts(home: Path, environment: Mapping[str, str]) -> tuple[Address, int]:

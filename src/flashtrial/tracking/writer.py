@@ -4,12 +4,14 @@ Failing to write must not end a training: what the disk does not take is counted
 ormsgpack only.
 """
 
+import importlib
 import logging
 import os
 import subprocess
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import ormsgpack
@@ -19,7 +21,7 @@ from flashtrial.core.ids import new_id
 from flashtrial.protocol.records import JournalHeader, JsonValue, RecordKind
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.tracking.outbox import Journal, OutboxUnwritable, RecordTooLarge
-from flashtrial.tracking.settings import EffectiveSettings
+from flashtrial.tracking.settings import Courier, EffectiveSettings
 from flashtrial.tracking.sync_start import ensure_sync_process
 from flashtrial.tracking.values import plain
 
@@ -85,13 +87,17 @@ class RunWriter:
             self.see_to_sync()
 
     def see_to_sync(self) -> None:
-        """Start the sync process where there is none; also one that was killed is missed here."""
+        """Start the sync process (or thread) where there is none; also one that was killed is missed here."""
         self._next_check = time.monotonic() + SYNC_CHECK_EVERY_S
-        if not self.settings.sync_process_enabled:
+        if self.settings.courier is Courier.WORKER:
             return
+        environment = self.settings.sync_environment(env.snapshot())
         try:
-            ensure_sync_process(self.settings.outbox, self.settings.sync_environment(env.snapshot()))
-        except (OSError, subprocess.SubprocessError) as error:
+            if self.settings.courier is Courier.THREAD:
+                _ensure_sync_thread(self.settings.outbox, environment)
+            else:
+                ensure_sync_process(self.settings.outbox, environment)
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
             logger.warning("no sync process: %s; records stay on the disk", error, extra={"action": "sync_not_started"})
 
     def close(self) -> None:
@@ -146,6 +152,11 @@ class RunWriter:
 
     def _facts(self) -> dict[str, JsonValue]:
         return {"pid": os.getpid(), "host": os.uname().nodename, "worker_id": self.settings.worker_id}
+
+
+def _ensure_sync_thread(outbox: Path, environment: Mapping[str, str]) -> None:
+    """As `ensure_sync_process`; what a thread needs is more than user processes should load, so it is loaded here."""
+    importlib.import_module("flashtrial.tracking.sync_thread").ensure_sync_thread(outbox, environment)
 
 
 def _now_ms() -> int:

@@ -31,8 +31,8 @@ def train(cli: Flashtrial, **given: str) -> str:
     return trained.stdout.strip()
 
 
-# Nothing is sent behind the test's back.
-OFFLINE = {"FLASHTRIAL_SYNC_PROCESS_ENABLED": "0", "FLASHTRIAL_FINISH_TIMEOUT_S": "0"}
+# Nothing is sent behind the test's back: inside a worker nothing is started.
+OFFLINE = {"FLASHTRIAL_WORKER_ID": "worker_1"}
 
 
 def test_a_home_without_a_database_has_no_runs(flashtrial_cli: Flashtrial) -> None:

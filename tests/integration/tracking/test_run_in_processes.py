@@ -15,7 +15,7 @@ from .conftest import Lab, StandIn
 
 pytestmark = pytest.mark.integration
 
-NO_SYNC = {"FLASHTRIAL_SYNC_PROCESS_ENABLED": "0"}
+NO_SYNC = {"FLASHTRIAL_WORKER_ID": "worker_1"}  # inside a worker nothing is started
 
 
 def test_init_log_and_finish_come_back_when_the_server_never_answers(lab: Lab) -> None:

@@ -25,12 +25,13 @@ Init = Callable[..., Run]
 
 
 @pytest.fixture
-def init(outbox: Path) -> Iterator[Init]:
-    """`flashtrial.init` without a sync process, in the test's outbox; ends what it began."""
+def init(outbox: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Init]:
+    """`flashtrial.init` as in a worker, where nothing is started, in the test's outbox; ends what it began."""
+    monkeypatch.setenv("FLASHTRIAL_WORKER_ID", "worker_1")
     made: list[Run] = []
 
     def start(**arguments: Any) -> Run:
-        settings = {"outbox": outbox, "sync_process_enabled": False, **arguments.pop("settings", {})}
+        settings = {"outbox": outbox, **arguments.pop("settings", {})}
         made.append(flashtrial.init(settings=settings, **arguments))
         return made[-1]
 
@@ -216,7 +217,7 @@ def test_finish_says_where_the_records_are(outbox: Path, init: Init) -> None:
     run.log({"x": 1.0})
     report = run.finish()
     assert (report.status, report.written, report.sent, report.pending, report.lost) == (RunStatus.FINISHED, 3, 0, 3, 0)
-    assert "0 of 3 records sent; 3 wait on this disk" in str(report)
+    assert "3 records written; the worker's sync process delivers them" in str(report)
     assert run.finish() is report
     assert [body["status"] for body in bodies(outbox, "state")] == ["running", "finished"]
 

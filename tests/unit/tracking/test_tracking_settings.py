@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flashtrial.core.errors import ConfigurationError
-from flashtrial.tracking.settings import Settings, resolve
+from flashtrial.tracking.settings import Courier, Settings, resolve
 
 HOME = {"FLASHTRIAL_HOME": "/h"}
 
@@ -26,17 +26,18 @@ def test_home_and_outbox_follow_each_other() -> None:
 
 def test_a_worker_syncs_for_its_children_and_nobody_waits() -> None:
     settings = resolve({"sync_process_enabled": True}, {**HOME, "FLASHTRIAL_WORKER_ID": "w1"})
-    assert not settings.sync_process_enabled
+    assert settings.courier is Courier.WORKER
     assert settings.finish_timeout_s == 0
-    assert resolve(None, HOME).sync_process_enabled
+    assert resolve(None, HOME).courier is Courier.PROCESS
     assert resolve(None, HOME).finish_timeout_s == 30
 
 
 def test_the_environment_speaks_in_words() -> None:
     environment = {**HOME, "FLASHTRIAL_SYNC_PROCESS_ENABLED": "False", "FLASHTRIAL_FINISH_TIMEOUT_S": "1.5"}
     settings = resolve(None, environment)
-    assert not settings.sync_process_enabled
+    assert settings.courier is Courier.THREAD
     assert settings.finish_timeout_s == 1.5
+    assert resolve({"sync_process_enabled": False}, HOME).finish_timeout_s == 30
 
 
 @pytest.mark.parametrize(
