@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from flashtrial.core import env
 from flashtrial.core.errors import FlashtrialError
@@ -41,18 +42,23 @@ def local(url: str, key: str) -> dict[str, str]:
     }
 
 
+def for_shell(url: str, key: str, inherited: Mapping[str, str]) -> dict[str, str]:
+    """What a shell with the environment `inherited` exports to work against the instance at `url`, past any proxy."""
+    return local(url, key) | env.around_proxies(inherited, [urlsplit(url).hostname or ""])
+
+
 def cloud() -> dict[str, str | None]:
     """What differs on RunPod's own cloud; None stands for a variable that must not be set."""
     addresses = [name for name in local("", "") if name.endswith("_URL") and name != env.URL]
     return {**_LIVE, **dict.fromkeys(addresses)}
 
 
-def for_script(url: str, key: str, inherited: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a script that runs against the instance at `url`."""
+def for_script(url: str, key: str, inherited: Mapping[str, str], home: Path) -> dict[str, str]:
+    """The environment of a script that runs against the instance of `home` at `url`."""
     kept = {name: value for name, value in inherited.items() if name not in WORKER_MARKS}
     # Ours first: of two filters that fit, Python takes the later one, so that what the user says wins.
     filters = ",".join(filter(None, (_SDK_WARNINGS, inherited.get("PYTHONWARNINGS"))))
-    return kept | local(url, key) | {"PYTHONWARNINGS": filters}
+    return kept | for_shell(url, key, inherited) | {"PYTHONWARNINGS": filters, env.HOME: str(home)}
 
 
 def as_shell(variables: Mapping[str, str | None]) -> str:

@@ -139,7 +139,8 @@ def env_(
     variables: dict[str, str | None] = environment.cloud()
     if not cloud:
         home = env.home()
-        variables = dict(environment.local(instance.require(home).url, environment.read_key(home)))
+        url = instance.require(home).url
+        variables = dict(environment.for_shell(url, environment.read_key(home), env.snapshot()))
     typer.echo(json.dumps(variables, indent=2) if as_json else environment.as_shell(variables))
     if cloud and not as_json:
         typer.echo(environment.CLOUD_NOTES)

@@ -19,7 +19,7 @@ def run(home: Path, path: Path, arguments: Sequence[str], echo: Callable[[str], 
     argv = script.command(path, arguments)
     instance = up.ensure(home, echo)
     key = environment.read_key(home)
-    surroundings = environment.for_script(instance.url, key, env.snapshot())
+    surroundings = environment.for_script(instance.url, key, env.snapshot(), home)
     watcher = progress.RunWatcher(instance.url, key, env.outbox_dir())
     terminal = progress.console()
     # Not rich's own opinion: FORCE_COLOR makes it take a pipe for a terminal.

@@ -26,6 +26,7 @@ LOG_LEVEL = "LOG_LEVEL"
 
 DEFAULT_PORT = 8787
 
+_NO_PROXY = ("no_proxy", "NO_PROXY")
 _SECRETS = frozenset(
     {TOKEN, "RUNPOD_API_KEY", "RUNPOD_AI_API_KEY", "PLUTO_API_KEY", "PLUTO_API_TOKEN", "MLOP_API_TOKEN"}
 )
@@ -48,6 +49,13 @@ def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value for name, value in environment.items() if name not in _SECRETS and not name.startswith(_PLATFORM)
     }
+
+
+def around_proxies(environment: Mapping[str, str], hosts: Sequence[str]) -> dict[str, str]:
+    """``NO_PROXY`` in both spellings: all that `environment` names in either, and `hosts`."""
+    given = [environment.get(name, "") for name in _NO_PROXY]
+    names = (name.strip() for listed in (*given, *hosts) for name in listed.split(","))
+    return dict.fromkeys(_NO_PROXY, ",".join(dict.fromkeys(filter(None, names))))
 
 
 def home() -> Path:

@@ -19,7 +19,7 @@ GRACE_S = 5.0  # from the signal to leave until a worker is killed
 _TO_CLOSE_S = 2.0  # of those, what a worker needs after its last answer to end its children
 PING_INTERVAL_MS = 2000
 LOGS_KEPT_S = 7 * 24 * 3600
-_LOOPBACK = "127.0.0.1,localhost,::1"
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,8 @@ def worker_environment(
         **defaults,
         **base,
         **template,
-        **_proxies_around_loopback(base),
+        # the SDK's ping process would look for us through a proxy
+        **env.around_proxies({**base, **template}, _LOOPBACK),
         **client_urls(assignment.base_url),
         env.HOME: str(home),
         env.URL: assignment.base_url,
@@ -164,8 +165,3 @@ def sweep_leftovers(scratches: Path, logs: Path, now_s: float) -> None:
         with contextlib.suppress(FileNotFoundError):
             if now_s - log.stat().st_mtime > LOGS_KEPT_S:
                 log.unlink()
-
-
-def _proxies_around_loopback(base: Mapping[str, str]) -> dict[str, str]:
-    """The ping process honours proxies; without these it would look for us through one."""
-    return {name: f"{base[name]},{_LOOPBACK}" if base.get(name) else _LOOPBACK for name in ("NO_PROXY", "no_proxy")}

@@ -7,6 +7,7 @@ import pytest
 from flashtrial.cli import environment
 
 URL = "http://127.0.0.1:8787"
+HOME = Path("/somewhere/home")
 
 
 def test_local_variables_are_those_the_stock_sdk_reads() -> None:
@@ -25,17 +26,30 @@ def test_local_variables_are_those_the_stock_sdk_reads() -> None:
 
 def test_a_script_inherits_the_rest_but_not_the_marks_of_a_worker() -> None:
     inherited = {"PATH": "/bin", "RUNPOD_ENDPOINT_ID": "abc", "RUNPOD_POD_ID": "p", "RUNPOD_API_KEY": "of the cloud"}
-    given = environment.for_script(URL, "secret", inherited)
+    given = environment.for_script(URL, "secret", inherited, HOME)
     assert given["PATH"] == "/bin"
     assert given["RUNPOD_API_KEY"] == "secret"
     assert "RUNPOD_ENDPOINT_ID" not in given
     assert "RUNPOD_POD_ID" not in given
 
 
+def test_no_proxy_is_asked_for_the_instance_and_what_was_excepted_stays_so() -> None:
+    behind_one = {"HTTP_PROXY": "http://proxy:3128", "NO_PROXY": "intranet, 10.0.0.1"}
+    for given in (environment.for_script(URL, "k", behind_one, HOME), environment.for_shell(URL, "k", behind_one)):
+        assert given["NO_PROXY"] == given["no_proxy"] == "intranet,10.0.0.1,127.0.0.1"
+    again = environment.for_shell(URL, "k", environment.for_shell(URL, "k", {"no_proxy": "a", "NO_PROXY": "b"}))
+    assert again["NO_PROXY"] == "a,b,127.0.0.1"
+
+
+def test_a_script_that_changes_its_directory_keeps_its_home() -> None:
+    assert environment.for_script(URL, "k", {"FLASHTRIAL_HOME": "relative"}, HOME)["FLASHTRIAL_HOME"] == str(HOME)
+
+
 def test_the_sdks_deprecations_are_quiet_unless_the_user_asks_for_warnings() -> None:
-    quiet = environment.for_script(URL, "secret", {})["PYTHONWARNINGS"]
+    quiet = environment.for_script(URL, "secret", {}, HOME)["PYTHONWARNINGS"]
     assert quiet == "ignore:runpod_flash.:DeprecationWarning"
-    assert environment.for_script(URL, "secret", {"PYTHONWARNINGS": "error"})["PYTHONWARNINGS"] == f"{quiet},error"
+    asked = environment.for_script(URL, "secret", {"PYTHONWARNINGS": "error"}, HOME)["PYTHONWARNINGS"]
+    assert asked == f"{quiet},error"
 
 
 def test_the_cloud_needs_every_local_address_unset() -> None:

@@ -28,16 +28,14 @@ def test_the_addresses_have_what_the_sdk_looks_for_in_them() -> None:
     assert "/$RUNPOD_POD_ID?" in environment["RUNPOD_WEBHOOK_PING"]
 
 
-@pytest.mark.parametrize("concurrency", [1, 8])
-def test_a_worker_that_is_given_all_it_may_have_still_asks_for_more(concurrency: int) -> None:
-    """The loop counts a job twice while it is queued, and sleeps a second when no slot is left."""
-    slots = int(worker_environment({}, {}, Path("/home"), ASSIGNMENT, concurrency)["FLASHTRIAL_CONCURRENCY"])
-    assert slots - 2 * concurrency >= 1
+def test_a_worker_has_the_slots_that_it_is_given_jobs_for() -> None:
+    assert worker_environment({}, {}, Path("/home"), ASSIGNMENT, 8)["FLASHTRIAL_CONCURRENCY"] == "8"
 
 
 def test_a_proxy_is_not_asked_for_this_machine() -> None:
     environment = worker_environment({"NO_PROXY": "intranet"}, {}, Path("/home"), ASSIGNMENT, 1)
     assert environment["NO_PROXY"].split(",") == ["intranet", "127.0.0.1", "localhost", "::1"]
+    assert environment["no_proxy"] == environment["NO_PROXY"], "who reads the other spelling excepts the same"
 
 
 def test_an_end_is_told_in_words() -> None:
