@@ -59,7 +59,7 @@ class Database:
 
     def _running(self) -> ThreadPoolExecutor:
         if self._thread is None:
-            raise RuntimeError("the local RunPod's database is not open: start() comes first")
+            raise StorageFailed("flashtrial is stopping: ask again when it is back")
         return self._thread
 
     def _open(self) -> None:

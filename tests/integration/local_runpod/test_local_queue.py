@@ -9,6 +9,7 @@ import pytest
 from flashtrial.local_runpod.bell import Bell
 from flashtrial.local_runpod.database import Database
 from flashtrial.local_runpod.envelope import JobReport, JobRequest
+from flashtrial.local_runpod.errors import StorageFailed
 from flashtrial.local_runpod.jobs import Job, JobStatus, worker_lost
 from flashtrial.local_runpod.queue import MISSING_AFTER_MS, JobQueue
 
@@ -60,6 +61,16 @@ async def status(queue: JobQueue, job_id: str) -> Job:
 async def begun(awaitable: asyncio.Task[object]) -> None:
     """Give a task that waits for something the time to reach the point where it waits."""
     await asyncio.wait({awaitable}, timeout=0.05)
+
+
+async def test_a_question_that_comes_after_the_end_is_told_to_come_again(tmp_path: Path, clock: HandClock) -> None:
+    database = Database(tmp_path / "stopped.db")
+    queue = JobQueue(database, Bell(), clock)
+    await database.start()
+    await database.stop()
+    with pytest.raises(StorageFailed, match="is stopping") as refusal:
+        await submit(queue)
+    assert refusal.value.status == 503
 
 
 async def test_a_take_that_waits_gets_the_next_job(queue: JobQueue) -> None:
