@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 
 from flashtrial.protocol.child import FRAME_HEAD, MAX_FRAME_BYTES, Message, ProtocolError, decode, encode
 
-_CHUNK_BYTES = 256 * 1024
+_CHUNK_BYTES = 128 * 1024
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _MAX_DESCRIPTORS = 8
 _DESCRIPTOR_BYTES = array.array("i").itemsize
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_MAX_DESCRIPTORS * _DESCRIPTOR_BYTES)
@@ -32,6 +33,8 @@ class Channel:
         self._socket = endpoint
         self._max_frame_bytes = max_frame_bytes
         self._pending = bytearray()
+        self._received = memoryview(bytearray(_CHUNK_BYTES))
+        self._buffers = [self._received]  # made once: a fresh buffer for each read costs more than the read
         self._descriptors: deque[int] = deque()
 
     def fileno(self) -> int:
@@ -79,8 +82,8 @@ class Channel:
 
     def _read(self) -> None:
         try:
-            data, ancillary, _flags, _address = self._socket.recvmsg(
-                _CHUNK_BYTES, _ANCILLARY_BYTES, getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+            count, ancillary, _flags, _address = self._socket.recvmsg_into(
+                self._buffers, _ANCILLARY_BYTES, _CLOSE_ON_EXEC
             )
         except ConnectionResetError as error:
             raise ChannelClosed("the other side of the control socket is gone") from error
@@ -90,9 +93,9 @@ class Channel:
                 self._descriptors.extend(array.array("i", content[:whole]))
         if len(self._descriptors) > _MAX_DESCRIPTORS:
             raise ProtocolError(f"more than {_MAX_DESCRIPTORS} descriptors that no frame asks for")
-        if not data:
+        if not count:
             raise ChannelClosed("the other side of the control socket is gone")
-        self._pending += data
+        self._pending += self._received[:count]
 
     def _messages(self) -> Iterator[tuple[Message, list[int]]]:
         while len(self._pending) >= FRAME_HEAD.size:

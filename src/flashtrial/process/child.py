@@ -90,7 +90,12 @@ class Child:
     @property
     def takes_calls(self) -> bool:
         """Whether it is idle and, as far as can be seen without waiting, alive."""
-        return self.conversation.phase.takes_calls and not self._garbled and not self._is_over()
+        return self.is_idle and not self._is_over()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is idle as far as was heard; costs nothing, where `takes_calls` asks the kernel."""
+        return self.conversation.phase.takes_calls and not self._garbled
 
     async def until_ready(self, deadline_s: float) -> None:
         """Wait until a child that starts slowly can take calls, so that its start is no part of a call's time.

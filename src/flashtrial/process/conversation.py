@@ -11,6 +11,7 @@ does the input and output.
       └── died ──▶ GONE ◀── died ── any
 """
 
+from collections import deque
 from enum import StrEnum
 
 from flashtrial.process.outcome import Died, Ending, Outcome, Raised, Returned
@@ -48,7 +49,11 @@ class Conversation:
         self._holds_instance = holds_instance
         self._call_id: str | None = None
         self._ending: Ending | None = None
-        self.story: list[str] = []
+        self._moves: deque[tuple[Phase, Phase, str]] = deque(maxlen=20)
+
+    @property
+    def story(self) -> list[str]:
+        return [f"{before}→{after}({why})" for before, after, why in self._moves]
 
     def begun(self, call_id: str) -> None:
         """A call was sent. Raises `NotIdle`."""
@@ -91,6 +96,5 @@ class Conversation:
         return (self._ending or Died(exit_code)) if was_in_call else None
 
     def _move(self, to: Phase, why: str) -> None:
-        self.story.append(f"{self.phase}→{to}({why})")
-        del self.story[:-20]
+        self._moves.append((self.phase, to, why))
         self.phase = to

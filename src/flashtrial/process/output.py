@@ -67,17 +67,15 @@ class OutputPipe:
 
         At most what the pipe can hold is taken: all that was written before, though somebody goes on writing.
         """
-        if self.ended:
-            return
-        room = _capacity(self.read_end)
-        while room > 0 and not self.ended:
+        room: int | None = None
+        while not self.ended and (room is None or room > 0):
             try:
                 data = os.read(self.read_end, _CHUNK_BYTES)
             except BlockingIOError:
                 return
             if data:
                 self._sink(data)
-            room -= len(data)
+            room = (_capacity(self.read_end) if room is None else room) - len(data)
             self.ended = not data
 
     def take_one(self) -> None:

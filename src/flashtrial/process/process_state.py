@@ -18,9 +18,13 @@ from typing import Any, Final
 
 from flashtrial.core import env
 
-# Python wraps both to make enum members of numbers, which costs three times the call itself.
-_handler_of: Final = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
-_mask: Final = getattr(signal.pthread_sigmask, "__wrapped__", signal.pthread_sigmask)
+# Python wraps both to make enum members of numbers, which costs ten times the call itself.
+try:
+    import _signal as plain_signal  # type: ignore[import-not-found]
+except ImportError:  # another Python than CPython
+    plain_signal = signal
+_handler_of: Final = plain_signal.getsignal
+_mask: Final = plain_signal.pthread_sigmask
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD, signal.SIGALRM)
 
 

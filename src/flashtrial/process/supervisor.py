@@ -110,7 +110,7 @@ class Supervisor:
     async def give_back(self, environment: Environment, child: Child, *, is_spoiled: bool = False) -> None:
         """Keep a function child for its next call, or end it when it can or must take none."""
         idle = self._idle[environment.key]
-        if not is_spoiled and child.takes_calls and len(idle) < self._idle_kept:
+        if not is_spoiled and child.is_idle and len(idle) < self._idle_kept:
             idle.append(child)
         else:
             await asyncio.shield(self.end(child))
