@@ -25,8 +25,8 @@ class CallSpec:
         """Top-level names of the modules that came with the call, which no template may import."""
         return tuple(sorted({path.split("/")[0].removesuffix(".py") for path in self.modules}))
 
-    def command(self, inline_arguments: bytes | None) -> Invoke:
-        """The message for the child; None when the arguments travel beside it."""
+    def command(self, inline_arguments: bytes | None, scratch: str | None = None) -> Invoke:
+        """The message for the child; None when the arguments travel beside it, or when there are no modules."""
         return Invoke(
             call_id=self.call_id,
             target=self.target,
@@ -37,4 +37,5 @@ class CallSpec:
             construct=self.construct,
             stream=self.stream,
             arguments=inline_arguments,
+            scratch=scratch,
         )

@@ -7,7 +7,9 @@ thread and takes one call at a time.
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
@@ -86,6 +88,7 @@ class Child:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._exchange: _Exchange | None = None
         self._garbled = False
+        self._scratch: str | None = None
 
     @property
     def takes_calls(self) -> bool:
@@ -160,7 +163,15 @@ class Child:
             self._exchange.settle(outcome)
         self._channel.close()
         self.process.close()
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
         return outcome
+
+    def _scratch_directory(self) -> str:
+        """Where the child writes the modules of its calls; ours, since a child that is killed removes nothing."""
+        if self._scratch is None:
+            self._scratch = tempfile.mkdtemp(prefix="flashtrial-child-")
+        return self._scratch
 
     def _listen(self) -> None:
         """Hear the child's answers and its end in this loop; kept up between calls, since registering costs more."""
@@ -240,7 +251,8 @@ class Child:
         file = blobs.to_file(spec.arguments)
         descriptors = [exchange.pipe.write_end, *([file] if file is not None else [])]
         try:
-            command = spec.command(blobs.joined(spec.arguments) if file is None else None)
+            inline = blobs.joined(spec.arguments) if file is None else None
+            command = spec.command(inline, self._scratch_directory() if spec.modules else None)
             frame = encode(command, len(descriptors))  # what cannot be sent begins no call
             self.conversation.begun(spec.call_id)
             with contextlib.suppress(ChannelClosed):  # the listening side finds out how it ended

@@ -131,7 +131,7 @@ class InstanceHost:
         if call.method is not None:
             return SerializationUtils.dump_result(self._call_method(call, packed), call.format)
         self._state = self._state or ProcessState()
-        self._modules = user_code.LocalModules(call.modules)
+        self._modules = user_code.LocalModules(call.modules, call.scratch)
         self._modules.install()
         try:
             function = user_code.load(call.source, call.target)
@@ -149,7 +149,7 @@ class InstanceHost:
 
     def _call_method(self, call: Invoke, packed: blobs.Blob) -> Any:
         if call.construct:
-            self._modules = user_code.LocalModules(call.modules)
+            self._modules = user_code.LocalModules(call.modules, call.scratch)
             self._modules.install()
             self._class = user_code.load(call.source, call.target)
         arguments = SerializationUtils.load_arguments(packed, call.format)

@@ -137,11 +137,13 @@ def _names(module: types.ModuleType) -> str:
 class LocalModules:
     """Module sources that came with a request, importable while they are installed.
 
-    They live in a directory of their own in front of `sys.path`; a module of the same name that was imported before
-    (the worker's own, the standard library's) is set aside and put back by `remove`.
+    They live in a directory of their own, in `scratch` where that is given, in front of `sys.path`; a module of the
+    same name that was imported before (the worker's own, the standard library's) is set aside and put back by
+    `remove`.
     """
 
-    def __init__(self, sources: dict[str, str]) -> None:
+    def __init__(self, sources: dict[str, str], scratch: str | None = None) -> None:
+        self._scratch = scratch
         self._sources = {_checked(path): text for path, text in sources.items()}
         self._tops = {path.parts[0].removesuffix(".py") for path in self._sources}
         self._aside: dict[str, types.ModuleType] = {}
@@ -151,7 +153,7 @@ class LocalModules:
         """Write the sources and put them first; nothing happens when there are none."""
         if not self._sources:
             return
-        self._directory = Path(tempfile.mkdtemp(prefix="flashtrial-modules-"))
+        self._directory = Path(tempfile.mkdtemp(prefix="flashtrial-modules-", dir=self._scratch))
         for path, text in self._sources.items():
             target = self._directory / path
             target.parent.mkdir(parents=True, exist_ok=True)

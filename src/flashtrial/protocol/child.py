@@ -73,7 +73,8 @@ class Invoke:
 
     `arguments` is what `encode_arguments` made of the call's and the constructor's arguments, still encoded: the parent
     never unpickles. `method` None means that `target` is a function. `construct` says that the instance is to be made,
-    `stream` that each value of a generator is wanted as it comes, besides the list of all at the end.
+    `stream` that each value of a generator is wanted as it comes, besides the list of all at the end. `scratch` is a
+    directory for `modules`, the parent's to remove: a child that is killed removes nothing.
     """
 
     call_id: str
@@ -85,6 +86,7 @@ class Invoke:
     construct: bool
     stream: bool
     arguments: bytes | None
+    scratch: str | None = None
 
 
 Command = Setup | Preload | Fork | AskStatus | Invoke

@@ -1,13 +1,14 @@
 """What one call leaves in its process does not reach the next one; what it forks off does not answer for it."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flashtrial.process.child import CallLimits
 from flashtrial.process.environment import BASE
-from flashtrial.process.outcome import Raised, Returned, TimedOut
+from flashtrial.process.outcome import Died, Raised, Returned, TimedOut
 from flashtrial.process.output import OutputBuffer
 from flashtrial.process.supervisor import Supervisor
 from testkit.calls import json_call, result_of
@@ -120,6 +121,26 @@ def f():
         assert value[2]
         sizes.add(value[1])
     assert len(sizes) == 1
+
+
+async def test_modules_of_a_call_that_was_killed_or_of_an_instance_are_not_left_on_disk(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    modules = {"helper.py": "X = 1\n"}
+    dies = "import helper, os, pathlib\ndef f(path):\n    pathlib.Path(path).write_text(helper.__file__)\n"
+    dies += "    os._exit(1)\n"
+    assert await result_of(supervisor, dies, str(tmp_path / "where"), modules=modules) == Died(1)
+    assert not Path((tmp_path / "where").read_text()).exists()
+    source = "import helper\nclass C:\n    def x(self):\n        return helper.X\n"
+    source += "    def where(self):\n        return helper.__file__\n"
+    child = await supervisor.new_child(BASE, json_call(source), holds_instance=True)
+    made = json_call(source, "C", method="x", construct=True, modules=modules)
+    assert await child.call(made, OutputBuffer()) == Returned(b"1")
+    assert await child.call(json_call(source, "C", method="x"), OutputBuffer()) == Returned(b"1")
+    directory = Path(_value(await child.call(json_call(source, "C", method="where"), OutputBuffer())))
+    assert directory.exists()
+    await supervisor.end(child)
+    assert not directory.exists()
 
 
 class _Slow:
