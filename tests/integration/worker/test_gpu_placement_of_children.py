@@ -231,8 +231,6 @@ async def test_an_instance_with_calls_waiting_for_it_is_not_evicted(
 async def test_an_idle_instance_makes_room_although_a_busy_one_came_first(
     flashtrial_home: Path, tmp_path: Path
 ) -> None:
-    flashtrial_home: Path, tmp_path: Path
-) -> None:
     async with managed(flashtrial_home, recorded(2), Placement.EXCLUSIVE) as one:
         await one.see("busy")
         await one.see("idle")
