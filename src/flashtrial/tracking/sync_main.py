@@ -33,7 +33,7 @@ DRAIN_BUDGET_S = 10
 LOCK_ATTEMPTS = 10
 LOCK_PAUSE_S = 0.02
 
-OnLock: TypeAlias = Callable[[int | None], None]
+TakeLock: TypeAlias = Callable[[], contextlib.AbstractContextManager[None]]
 
 
 class DrainBudgetSpent(BaseException):
@@ -67,7 +67,9 @@ class TerminationSignal:
 
 def main(arguments: list[str] | None = None) -> int:
     """Sync one outbox until it is idle; the exit status of the process."""
-    parser = argparse.ArgumentParser(prog="flashtrial.tracking.sync_main", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="flashtrial.tracking.sync_main", description="Sync one outbox until it is idle."
+    )
     parser.add_argument("--outbox", type=Path, required=True, help="directory of journals")
     outbox = ensure_private_dir(parser.parse_args(arguments).outbox.absolute())
     _leave_the_starter()
@@ -80,66 +82,55 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def sync_outbox(
-    outbox: Path, home: Path, environment: Mapping[str, str], stop: Stop, on_lock: OnLock = lambda _: None
+    outbox: Path, home: Path, environment: Mapping[str, str], stop: Stop, take_lock: TakeLock | None = None
 ) -> None:
-    """Sync until idle or told to stop. Does nothing when another process or thread does it already.
-
-    `on_lock` is told the descriptor of the outbox's lock when it is held, and None when it was let go.
-    """
+    """Sync until idle or told to stop. Does nothing when another process or thread does it already."""
     backend = NativeBackend(lambda: address_from(home, environment))
     sync = Sync(outbox, backend, SystemClock(), whereabouts=lambda: _whereabouts(home, environment))
     with contextlib.closing(backend):
-        keep_synced(outbox, sync, stop, on_lock)
+        keep_synced(outbox, sync, stop, take_lock)
 
 
-def keep_synced(outbox: Path, sync: Sync, stop: Stop, on_lock: OnLock = lambda _: None) -> None:
+def keep_synced(outbox: Path, sync: Sync, stop: Stop, take_lock: TakeLock | None = None) -> None:
     """Hold the outbox's lock and sync, until nobody needs it any more.
 
-    A writer that comes between the last look and the release of the lock takes us for alive and starts nobody: so we
-    look once more after it.
+    `take_lock` gives a context in which the lock is held, or raises `Locked`. A writer that comes between the last look
+    and the release of the lock takes us for alive and starts nobody: so we look once more after it.
     """
-    while _sync_holding_lock(outbox, sync, stop, on_lock) and not stop.is_set() and not sync.is_idle():
+    take_lock = take_lock or (lambda: file_lock(lock_path(outbox), wait=False))
+    while _sync_holding_lock(outbox, sync, stop, take_lock) and not stop.is_set() and not sync.is_idle():
         pass
 
 
-def _sync_holding_lock(outbox: Path, sync: Sync, stop: Stop, on_lock: OnLock) -> bool:
+def _sync_holding_lock(outbox: Path, sync: Sync, stop: Stop, take_lock: TakeLock) -> bool:
     """Whether the lock could be had, and so a whole round was done."""
     try:
-        with _lock_soon(outbox, stop) as descriptor:
-            on_lock(descriptor)
-            try:
-                _sync_once(outbox, sync, stop)
-            finally:
-                on_lock(None)
+        with _lock_soon(take_lock, stop):
+            logger.info("sync of %s by process %d begins", outbox, os.getpid(), extra={"action": "sync_begin"})
+            sweep(outbox)
+            sync.run_until_idle(stop)
+            logger.info("sync of %s by process %d ends", outbox, os.getpid(), extra={"action": "sync_end"})
             return True
     except Locked:
         return False
 
 
-def _sync_once(outbox: Path, sync: Sync, stop: Stop) -> None:
-    logger.info("sync of %s by process %d begins", outbox, os.getpid(), extra={"action": "sync_begin"})
-    sweep(outbox)
-    sync.run_until_idle(stop)
-    logger.info("sync of %s by process %d ends", outbox, os.getpid(), extra={"action": "sync_end"})
-
-
 @contextlib.contextmanager
-def _lock_soon(outbox: Path, stop: Stop) -> Iterator[int]:
+def _lock_soon(take_lock: TakeLock, stop: Stop) -> Iterator[None]:
     """The outbox's lock, tried for a moment: who merely asks whether it is held also holds it, for an instant.
 
     Raises `Locked`.
     """
     with contextlib.ExitStack() as stack:
-        yield _enter_soon(stack, outbox, stop)
-
-
-def _enter_soon(stack: contextlib.ExitStack, outbox: Path, stop: Stop) -> int:
-    for _ in range(LOCK_ATTEMPTS - 1):
-        try:
-            return stack.enter_context(file_lock(lock_path(outbox), wait=False))
-        except Locked:
-            stop.wait(LOCK_PAUSE_S)
-    return stack.enter_context(file_lock(lock_path(outbox), wait=False))
+        for attempt in range(LOCK_ATTEMPTS):
+            try:
+                stack.enter_context(take_lock())
+                break
+            except Locked:
+                if attempt == LOCK_ATTEMPTS - 1:
+                    raise
+                stop.wait(LOCK_PAUSE_S)
+        yield
 
 
 def _whereabouts(home: Path, environment: Mapping[str, str]) -> tuple[Address, int]:

@@ -77,6 +77,12 @@ print("trained")
     assert "\x1b" not in ended.stdout
 
 
+def test_what_is_logged_arrives_from_a_python_that_drops_docstrings(flashtrial_cli: Flashtrial, tmp_path: Path) -> None:
+    source = "import flashtrial; flashtrial.init(project='bare'); flashtrial.log({'loss': 1.0}); flashtrial.finish()"
+    ended = flashtrial_cli("run", script(tmp_path, source), PYTHONOPTIMIZE="2")
+    assert "finished  1 points  loss=1" in ended.stdout, ended.stderr
+
+
 def test_sigterm_goes_to_the_script_which_decides(flashtrial_cli: Flashtrial, tmp_path: Path) -> None:
     flashtrial_cli("up", "--detach")
     ready = tmp_path / "ready"
