@@ -51,22 +51,38 @@ class Locked(Exception):
 
 
 @contextlib.contextmanager
-def file_lock(path: Path, *, wait: bool = True) -> Iterator[int]:
+def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold an exclusive lock on `path` (created where missing) between processes of this machine.
 
     The kernel lets go of it when the holder dies, however it dies. Not for network volumes. The descriptor is not
-    inherited by programs that the holder starts, but a fork without exec shares the lock until the block ends or, where
-    the holder dies in it, until the fork closes the descriptor, which the block is given.
+    inherited by programs that the holder starts, but a fork without exec shares the lock while the block runs.
 
     Raises `Locked` when `wait` is false and another holds it.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY_FILE)
+    descriptor = open_lock(path)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise Locked(f"{path} is locked by another process") from None
-        yield descriptor
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        with locked(descriptor, path, wait=wait):
+            yield
     finally:
         os.close(descriptor)
+
+
+def open_lock(path: Path) -> int:
+    """A descriptor of the lock file at `path`, created where missing; the caller's to close."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY_FILE)
+
+
+@contextlib.contextmanager
+def locked(descriptor: int, path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the exclusive lock of an open file, as `file_lock` does; `path` is for the message.
+
+    For who must close the descriptor in a fork, which would keep the lock after its parent's death.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise Locked(f"{path} is locked by another process") from None
+    try:
+        yield
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
