@@ -12,8 +12,10 @@ INTEGRATION := tests/integration
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')"
 
-setup: .setup-stamp  ## Create .venv with everything, and build the dashboard
-.setup-stamp: pyproject.toml requirements.lock scripts/setup.sh $(shell git ls-files src/dashboard 2>/dev/null)
+# in .venv, so that whoever removes that has it made again
+STAMP := .venv/.setup-stamp
+setup: $(STAMP)  ## Create .venv with everything, and build the dashboard
+$(STAMP): pyproject.toml requirements.lock scripts/setup.sh $(shell git ls-files src/dashboard 2>/dev/null)
 	PYTHON=$(PYTHON) scripts/setup.sh
 	@touch $@
 
@@ -25,8 +27,8 @@ run: setup  ## Train 8 classifiers side by side on a local RunPod (the main job)
 test: setup  ## All tests that need nothing heavy
 	$(RUN) pytest -m "not browser and not slow"
 
-test-all: setup  ## Those, and the browser and the slow ones
-	$(RUN) pytest
+test-all: test  ## Those, then the browser and the slow ones
+	$(RUN) pytest -m "browser or slow"
 
 test-unit: setup  ## No process, no socket; seconds
 	$(RUN) pytest $(UNIT)
@@ -90,4 +92,4 @@ dev-dashboard: setup  ## The dashboard with hot reload, against a running instan
 	cd src/dashboard && npm run dev
 
 clean:  ## Remove what setup and the tests made
-	rm -rf .venv .uv .setup-stamp dist build htmlcov coverage.xml src/dashboard/node_modules src/flashtrial/server/static
+	rm -rf .venv .uv .node dist build htmlcov coverage.xml src/dashboard/node_modules src/flashtrial/server/static

