@@ -21,9 +21,9 @@ import uv
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
-from flashtrial.worker.base_packages import BasePackages
 from flashtrial.worker.dependency_installer import DependencyInstaller
-from flashtrial.worker.install_settings import InstallSettings
+from flashtrial.worker.install.base_packages import BasePackages
+from flashtrial.worker.install.install_settings import InstallSettings
 from testkit.wheels import make_wheel, offline
 
 QUICK = "--quick" in sys.argv

@@ -29,12 +29,12 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from flashtrial.core.clock import SystemClock
-from flashtrial.worker.bundles import Bundles
 from flashtrial.worker.cache_sync import CacheSync
 from flashtrial.worker.dependency_installer import DependencyInstaller
-from flashtrial.worker.install_settings import InstallSettings
-from flashtrial.worker.layer_check import damaged_packages
-from flashtrial.worker.layer_manifest import extent, manifest_of_whole
+from flashtrial.worker.install.bundles import Bundles
+from flashtrial.worker.install.install_settings import InstallSettings
+from flashtrial.worker.install.layer_check import damaged_packages
+from flashtrial.worker.install.layer_manifest import extent, manifest_of_whole
 from flashtrial.worker.layers import Layers
 from testkit.wheels import make_wheel, offline
 

@@ -24,10 +24,10 @@ from packaging.utils import canonicalize_name
 from flashtrial.core import files
 from flashtrial.core.clock import Clock, SystemClock
 from flashtrial.process.environment import Environment
-from flashtrial.worker.bundles import BundleDamaged, Bundles, Member, files_below
 from flashtrial.worker.constants import LEASE_S, NAMESPACE
-from flashtrial.worker.layer_check import damaged_packages
-from flashtrial.worker.layer_manifest import FILE_NAME, extent, read_manifest
+from flashtrial.worker.install.bundles import BundleDamaged, Bundles, Member, files_below
+from flashtrial.worker.install.layer_check import damaged_packages
+from flashtrial.worker.install.layer_manifest import FILE_NAME, extent, read_manifest
 from flashtrial.worker.layers import Layers, discard
 
 log = logging.getLogger(__name__)

@@ -19,22 +19,22 @@ from pathlib import Path
 
 from flashtrial.core import env, files
 from flashtrial.process.environment import BASE, Environment
-from flashtrial.worker.background import Background
-from flashtrial.worker.base_packages import BasePackages
 from flashtrial.worker.cache_sync import CacheSync
 from flashtrial.worker.constants import CHILD_MODULES, CLOSE_DEADLINE_S
-from flashtrial.worker.install_errors import InstallFailed
-from flashtrial.worker.install_plan import InstallPlan, plan_install
-from flashtrial.worker.install_settings import InstallSettings
-from flashtrial.worker.layer_chores import LayerChores
-from flashtrial.worker.layer_maker import LayerMaker
+from flashtrial.worker.install.background import Background
+from flashtrial.worker.install.base_packages import BasePackages
+from flashtrial.worker.install.install_errors import InstallFailed
+from flashtrial.worker.install.install_plan import InstallPlan, plan_install
+from flashtrial.worker.install.install_settings import InstallSettings
+from flashtrial.worker.install.layer_chores import LayerChores
+from flashtrial.worker.install.layer_maker import LayerMaker
+from flashtrial.worker.install.package_tool import PackageTool
+from flashtrial.worker.install.pip_commands import Pip, has_usable_pip
+from flashtrial.worker.install.requirements import parse
+from flashtrial.worker.install.shared_builds import SharedBuilds
+from flashtrial.worker.install.system_packages import SystemPackages
+from flashtrial.worker.install.uv_commands import Uv
 from flashtrial.worker.layers import LayerHold, Layers
-from flashtrial.worker.package_tool import PackageTool
-from flashtrial.worker.pip_commands import Pip, has_usable_pip
-from flashtrial.worker.requirements import parse
-from flashtrial.worker.shared_builds import SharedBuilds
-from flashtrial.worker.system_packages import SystemPackages
-from flashtrial.worker.uv_commands import Uv
 
 log = logging.getLogger(__name__)
 

@@ -15,14 +15,14 @@ from flashtrial.core.clock import SystemClock
 from flashtrial.core.ids import new_id
 from flashtrial.process.launch import Launcher, StartMethod
 from flashtrial.process.supervisor import Supervisor
-from flashtrial.worker import parent_watch
 from flashtrial.worker.class_executor import ClassExecutor
 from flashtrial.worker.function_executor import FunctionExecutor
 from flashtrial.worker.gpu.placement import Placement
-from flashtrial.worker.installer_on_demand import InstallerOnDemand
+from flashtrial.worker.install.installer_on_demand import InstallerOnDemand
 from flashtrial.worker.ledger import FileLedger, InstanceLedger, MemoryLedger
-from flashtrial.worker.live_output import LiveOutput
 from flashtrial.worker.log_streamer import LogStreamer
+from flashtrial.worker.loop import parent_watch
+from flashtrial.worker.loop.live_output import LiveOutput
 from flashtrial.worker.remote_executor import RemoteExecutor
 from flashtrial.worker.sync_keeper import SyncKeeper
 from flashtrial.worker.worker_settings import WorkerSettings
@@ -43,7 +43,7 @@ def main() -> None:
     log.configure()
     if parent_pid := env.get(parent_watch.PARENT_PID):
         parent_watch.end_with(int(parent_pid))
-    from flashtrial.worker import runpod_loop  # noqa: PLC0415 - the SDK costs seconds, and importing this must not
+    from flashtrial.worker.loop import runpod_loop  # noqa: PLC0415 - the SDK costs seconds, and importing this must not
 
     runpod_loop.serve(_worker, handler, WorkerSettings.from_environment())
 

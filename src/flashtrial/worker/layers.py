@@ -22,7 +22,7 @@ from pathlib import Path
 
 from flashtrial.core import files
 from flashtrial.process.environment import Environment
-from flashtrial.worker.layer_manifest import FILE_NAME, Manifest, extent, manifest_of_whole, modules
+from flashtrial.worker.install.layer_manifest import FILE_NAME, Manifest, extent, manifest_of_whole, modules
 
 log = logging.getLogger(__name__)
 

@@ -26,11 +26,11 @@ from flashtrial.protocol.execution import (
 from flashtrial.worker.base_executor import BaseExecutor, Execution, RequestRefused
 from flashtrial.worker.class_executor import ClassExecutor
 from flashtrial.worker.function_executor import FunctionExecutor
-from flashtrial.worker.install_errors import InstallFailed
-from flashtrial.worker.installer_on_demand import Installer
-from flashtrial.worker.live_output import LiveOutput, Streaming
+from flashtrial.worker.install.install_errors import InstallFailed
+from flashtrial.worker.install.installer_on_demand import Installer
 from flashtrial.worker.log_streamer import streaming_to
-from flashtrial.worker.payload_limits import PayloadLimits, ResultTooLarge
+from flashtrial.worker.loop.live_output import LiveOutput, Streaming
+from flashtrial.worker.loop.payload_limits import PayloadLimits, ResultTooLarge
 
 logger = logging.getLogger(__name__)
 

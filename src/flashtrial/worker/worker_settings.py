@@ -11,8 +11,8 @@ from flashtrial.process.memory import total_bytes
 from flashtrial.worker.constants import NAMESPACE, VOLUME
 from flashtrial.worker.gpu.placement import Placement
 from flashtrial.worker.instances import InstanceLimits
-from flashtrial.worker.payload_limits import RUNPOD_LIMIT_BYTES, PayloadLimits
-from flashtrial.worker.volume_results import VolumeResults
+from flashtrial.worker.loop.payload_limits import RUNPOD_LIMIT_BYTES, PayloadLimits
+from flashtrial.worker.loop.volume_results import VolumeResults
 
 DRAIN: Final = "FLASHTRIAL_DRAIN_S"
 MAX_RESULT: Final = "FLASHTRIAL_MAX_RESULT_BYTES"

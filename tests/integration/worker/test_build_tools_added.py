@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from flashtrial.worker.dependency_installer import DependencyInstaller
-from flashtrial.worker.install_errors import InstallFailed
-from flashtrial.worker.system_packages import SystemPackages
+from flashtrial.worker.install.install_errors import InstallFailed
+from flashtrial.worker.install.system_packages import SystemPackages
 from testkit.wheels import make_source, offline
 
 NEEDS_GCC = (

@@ -17,8 +17,8 @@ import pytest
 from flashtrial.process.environment import BASE, Environment
 from flashtrial.protocol.execution import FailureKind
 from flashtrial.worker.dependency_installer import DependencyInstaller
-from flashtrial.worker.install_errors import InstallFailed, RequirementRefused
-from flashtrial.worker.install_settings import InstallSettings
+from flashtrial.worker.install.install_errors import InstallFailed, RequirementRefused
+from flashtrial.worker.install.install_settings import InstallSettings
 from flashtrial.worker.layers import Layers
 from testkit import wait_until, wait_until_async
 

@@ -10,7 +10,7 @@ import pytest
 
 from flashtrial.process.environment import Environment
 from flashtrial.worker.dependency_installer import DependencyInstaller
-from flashtrial.worker.install_errors import InstallFailed
+from flashtrial.worker.install.install_errors import InstallFailed
 from testkit.package_index import PackageIndex
 from testkit.wheels import make_source, make_wheel, offline
 

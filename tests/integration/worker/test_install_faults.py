@@ -11,8 +11,8 @@ import pytest
 
 from flashtrial.process.environment import Environment
 from flashtrial.worker.dependency_installer import DependencyInstaller
-from flashtrial.worker.install_errors import InstallFailed
-from flashtrial.worker.install_settings import InstallSettings
+from flashtrial.worker.install.install_errors import InstallFailed
+from flashtrial.worker.install.install_settings import InstallSettings
 from testkit import wait_until_async
 from testkit.package_index import PackageIndex
 from testkit.wheels import make_source, make_wheel, offline

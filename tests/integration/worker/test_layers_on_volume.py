@@ -13,14 +13,14 @@ import pytest
 
 from flashtrial.process.environment import Environment
 from flashtrial.worker.dependency_installer import DependencyInstaller
-from flashtrial.worker.install_settings import InstallSettings
+from flashtrial.worker.install.install_settings import InstallSettings
 from testkit import wait_until
 from testkit.wheels import make_source, make_wheel, offline
 
 ONE_WORKER = """
 import asyncio, logging, pathlib, sys
 from flashtrial.worker.dependency_installer import DependencyInstaller
-from flashtrial.worker.install_settings import InstallSettings
+from flashtrial.worker.install.install_settings import InstallSettings
 logging.basicConfig(level="INFO", stream=sys.stdout, format="%(message)s")
 home, volume, *dependencies = sys.argv[1:]
 settings = InstallSettings(volume=pathlib.Path(volume), endpoint="ep")

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from flashtrial.process.environment import Environment
-from flashtrial.worker.base_packages import BasePackages
 from flashtrial.worker.dependency_installer import DependencyInstaller
-from flashtrial.worker.install_errors import InstallFailed
+from flashtrial.worker.install.base_packages import BasePackages
+from flashtrial.worker.install.install_errors import InstallFailed
 from testkit.wheels import make_source, make_wheel, offline
 
 

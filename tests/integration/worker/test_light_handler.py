@@ -41,7 +41,7 @@ def test_the_sdk_is_imported_without_measuring_the_processor() -> None:
     loaded = loaded_after(
         "asked = []\n"
         "sys.addaudithook(lambda event, args: asked.append(args[0]) if event == 'subprocess.Popen' else None)\n"
-        "import flashtrial.worker.runpod_loop\n"
+        "import flashtrial.worker.loop.runpod_loop\n"
         "assert sys.executable not in asked, asked\n"
         "import cpuinfo\n"
         "assert cpuinfo.get_cpu_info.__module__.startswith('cpuinfo')"

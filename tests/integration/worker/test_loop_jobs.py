@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flashtrial.testing.job_platform import JobPlatform, Kind, job_platform
-from flashtrial.worker.runpod_loop import missing_internals
+from flashtrial.worker.loop.runpod_loop import missing_internals
 from testkit.waiting import wait_until
 
 from .loop_process import CALL_S, ENDLESS, WAITS, LoopWorker, function, loop_worker

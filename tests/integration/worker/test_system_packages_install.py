@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from flashtrial.worker.install_errors import InstallFailed
-from flashtrial.worker.system_packages import SystemPackages
+from flashtrial.worker.install.install_errors import InstallFailed
+from flashtrial.worker.install.system_packages import SystemPackages
 
 needs_dpkg = pytest.mark.skipif(shutil.which("dpkg-query") is None, reason="this machine has no dpkg")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can install system packages")
@@ -34,7 +34,7 @@ async def test_machine_without_dpkg_says_so(monkeypatch: pytest.MonkeyPatch, tmp
 @needs_root
 def test_user_who_is_not_root_is_told_so() -> None:
     source = (
-        "import asyncio, os; from flashtrial.worker.system_packages import SystemPackages; os.setuid(65534);"
+        "import asyncio, os; from flashtrial.worker.install.system_packages import SystemPackages; os.setuid(65534);"
         f"asyncio.run(SystemPackages().ensure(['{SMALL}-traditional-zq']))"
     )
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=False, cwd="/")

@@ -10,10 +10,10 @@ import uv
 
 from flashtrial.core import env
 from flashtrial.process.subprocess_utils import CommandFailed, run_logged_subprocess
-from flashtrial.worker.base_packages import BasePackages
-from flashtrial.worker.install_plan import InstallPlan, plan_install
-from flashtrial.worker.requirements import parse
-from flashtrial.worker.uv_commands import Uv
+from flashtrial.worker.install.base_packages import BasePackages
+from flashtrial.worker.install.install_plan import InstallPlan, plan_install
+from flashtrial.worker.install.requirements import parse
+from flashtrial.worker.install.uv_commands import Uv
 
 pytestmark = [pytest.mark.integration, pytest.mark.network]
 

@@ -2,7 +2,7 @@
 
 import threading
 
-from flashtrial.worker.background import Background
+from flashtrial.worker.install.background import Background
 
 
 def fail() -> None:

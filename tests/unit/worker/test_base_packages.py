@@ -4,7 +4,7 @@ import importlib.metadata
 import os
 from pathlib import Path
 
-from flashtrial.worker.base_packages import BasePackages, fingerprint
+from flashtrial.worker.install.base_packages import BasePackages, fingerprint
 
 
 def install(site: Path, folder: str, metadata: str = "") -> None:

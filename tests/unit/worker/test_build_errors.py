@@ -2,7 +2,7 @@
 
 import pytest
 
-from flashtrial.worker.build_errors import compiler_is_missing
+from flashtrial.worker.install.build_errors import compiler_is_missing
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from flashtrial.core.clock import SystemClock
-from flashtrial.worker.bundles import BundleDamaged, Bundles, Member, Stopped, files_below
-from flashtrial.worker.lease import Lease
+from flashtrial.worker.install.bundles import BundleDamaged, Bundles, Member, Stopped, files_below
+from flashtrial.worker.install.lease import Lease
 
 GO = threading.Event()
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from flashtrial.worker.call_following import LARGEST_CHUNK_BYTES, following
-from flashtrial.worker.job_reporter import Delivery
+from flashtrial.worker.loop.call_following import LARGEST_CHUNK_BYTES, following
+from flashtrial.worker.loop.job_reporter import Delivery
 from testkit.waiting import wait_until_async
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import math
 
-from flashtrial.worker.drain import Drain
+from flashtrial.worker.loop.drain import Drain
 
 
 async def test_before_it_begins_there_is_no_end() -> None:

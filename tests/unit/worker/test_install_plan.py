@@ -6,9 +6,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flashtrial.worker.base_packages import InstalledPackage
-from flashtrial.worker.install_plan import InstallPlan, plan_install
-from flashtrial.worker.requirements import parse
+from flashtrial.worker.install.base_packages import InstalledPackage
+from flashtrial.worker.install.install_plan import InstallPlan, plan_install
+from flashtrial.worker.install.requirements import parse
 
 
 def base(**versions: str) -> dict[str, InstalledPackage]:

@@ -3,7 +3,7 @@
 import pytest
 
 from flashtrial.core.errors import ConfigurationError
-from flashtrial.worker.install_settings import InstallSettings
+from flashtrial.worker.install.install_settings import InstallSettings
 
 
 def test_nothing_set_means_the_defaults() -> None:

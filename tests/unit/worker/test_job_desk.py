@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flashtrial.worker.drain import Drain
-from flashtrial.worker.job_desk import JobDesk, until_done
-from flashtrial.worker.job_reporter import Delivery
-from flashtrial.worker.job_slots import JobSlots
-from flashtrial.worker.job_taker import Job
-from flashtrial.worker.live_output import LiveOutput
+from flashtrial.worker.loop.drain import Drain
+from flashtrial.worker.loop.job_desk import JobDesk, until_done
+from flashtrial.worker.loop.job_reporter import Delivery
+from flashtrial.worker.loop.job_slots import JobSlots
+from flashtrial.worker.loop.job_taker import Job
+from flashtrial.worker.loop.live_output import LiveOutput
 from testkit.waiting import wait_until_async
 
 Handler = Callable[[Job], Awaitable[dict[str, Any]]]

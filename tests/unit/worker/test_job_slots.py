@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flashtrial.worker.job_slots import JobSlots
+from flashtrial.worker.loop.job_slots import JobSlots
 
 
 async def is_free(slots: JobSlots) -> bool:

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from flashtrial.worker.drain import Drain
-from flashtrial.worker.job_slots import JobSlots
-from flashtrial.worker.job_taker import Job, JobTaker, PauseWanted
+from flashtrial.worker.loop.drain import Drain
+from flashtrial.worker.loop.job_slots import JobSlots
+from flashtrial.worker.loop.job_taker import Job, JobTaker, PauseWanted
 from testkit.waiting import wait_until_async
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flashtrial.core.files import file_lock
-from flashtrial.worker.layer_budget import enforce_budget, unshared_packages
+from flashtrial.worker.install.layer_budget import enforce_budget, unshared_packages
 from flashtrial.worker.layers import IN_USE, Layers
 
 SIZE = 1000

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flashtrial.testing.clock import FakeClock
-from flashtrial.worker.lease import Lease, LeaseLost
+from flashtrial.worker.install.lease import Lease, LeaseLost
 
 TTL_S = 60.0
 

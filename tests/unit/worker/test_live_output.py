@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flashtrial.worker.live_output import TAIL_BYTES, LiveOutput, Streaming
+from flashtrial.worker.loop.live_output import TAIL_BYTES, LiveOutput, Streaming
 
 
 @given(st.lists(st.binary(max_size=TAIL_BYTES * 2), max_size=8))

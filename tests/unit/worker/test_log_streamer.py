@@ -8,8 +8,8 @@ import pytest
 
 from flashtrial.process.environment import Environment
 from flashtrial.process.output import OutputBuffer
+from flashtrial.worker.install.shared_builds import SharedBuilds
 from flashtrial.worker.log_streamer import LogStreamer, SharedLines, streaming_to
-from flashtrial.worker.shared_builds import SharedBuilds
 
 LAYER = Environment("key")
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flashtrial.protocol.execution import FailureKind, FunctionRequest, FunctionResponse
-from flashtrial.worker.payload_limits import PayloadLimits, ResultTooLarge, cut, json_bytes
-from flashtrial.worker.volume_results import VolumeResults
+from flashtrial.worker.loop.payload_limits import PayloadLimits, ResultTooLarge, cut, json_bytes
+from flashtrial.worker.loop.volume_results import VolumeResults
 
 LIMIT = 20_000
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flashtrial.worker.base_packages import InstalledPackage
-from flashtrial.worker.pip_commands import Pip, has_usable_pip
+from flashtrial.worker.install.base_packages import InstalledPackage
+from flashtrial.worker.install.pip_commands import Pip, has_usable_pip
 
 PIP = Pip("/venv/bin/python")
 CONFLICT = """ERROR: Cannot install a==1 and a==2 because these package versions have conflicting dependencies.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pytest
 
 from flashtrial.protocol.execution import FailureKind
-from flashtrial.worker.install_errors import RequirementRefused
-from flashtrial.worker.requirements import missing, normalised, parse, parse_one
+from flashtrial.worker.install.install_errors import RequirementRefused
+from flashtrial.worker.install.requirements import missing, normalised, parse, parse_one
 
 
 @dataclass(frozen=True)

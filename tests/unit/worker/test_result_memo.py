@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flashtrial.worker.result_memo import ResultMemo
+from flashtrial.worker.loop.result_memo import ResultMemo
 
 
 def test_an_answer_is_remembered_also_when_the_platform_has_it() -> None:

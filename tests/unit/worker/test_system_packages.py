@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flashtrial.worker.install_errors import RequirementRefused
-from flashtrial.worker.system_packages import SystemPackages
+from flashtrial.worker.install.install_errors import RequirementRefused
+from flashtrial.worker.install.system_packages import SystemPackages
 
 
 @pytest.mark.parametrize(

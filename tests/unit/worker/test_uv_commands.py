@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flashtrial.worker.uv_commands import Uv, with_settings
+from flashtrial.worker.install.uv_commands import Uv, with_settings
 
 UV = Uv()
 UNUSED = Path("/nowhere")

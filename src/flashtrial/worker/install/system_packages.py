@@ -21,7 +21,7 @@ from flashtrial.process.subprocess_utils import (
     run_logged_subprocess,
 )
 from flashtrial.worker.constants import LARGE_SYSTEM_PACKAGES, SYSTEM_INSTALL_DEADLINE_S
-from flashtrial.worker.install_errors import InstallFailed, RequirementRefused
+from flashtrial.worker.install.install_errors import InstallFailed, RequirementRefused
 
 log = logging.getLogger(__name__)
 

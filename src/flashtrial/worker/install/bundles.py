@@ -25,7 +25,7 @@ from flashtrial.core import files
 from flashtrial.core.clock import Clock
 from flashtrial.core.errors import FlashtrialError
 from flashtrial.worker.constants import LEASE_S
-from flashtrial.worker.lease import Lease, LeaseLost
+from flashtrial.worker.install.lease import Lease, LeaseLost
 
 log = logging.getLogger(__name__)
 

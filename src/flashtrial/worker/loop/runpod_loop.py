@@ -21,12 +21,12 @@ from types import FrameType
 from typing import Any, Final, Protocol
 
 from flashtrial.core import env
-from flashtrial.worker.drain import Drain
-from flashtrial.worker.job_desk import AnswersCalls, JobDesk
-from flashtrial.worker.job_reporter import JobReporter, ReportUrls
-from flashtrial.worker.job_slots import JobSlots
-from flashtrial.worker.job_taker import Job, JobTaker, PauseWanted, first_of
-from flashtrial.worker.sdk_import import quick_cpu_info
+from flashtrial.worker.loop.drain import Drain
+from flashtrial.worker.loop.job_desk import AnswersCalls, JobDesk
+from flashtrial.worker.loop.job_reporter import JobReporter, ReportUrls
+from flashtrial.worker.loop.job_slots import JobSlots
+from flashtrial.worker.loop.job_taker import Job, JobTaker, PauseWanted, first_of
+from flashtrial.worker.loop.sdk_import import quick_cpu_info
 from flashtrial.worker.worker_settings import WorkerSettings
 
 with quick_cpu_info():

@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any, Final, Protocol
 
-from flashtrial.worker.job_reporter import Delivery
-from flashtrial.worker.live_output import LiveOutput
+from flashtrial.worker.loop.job_reporter import Delivery
+from flashtrial.worker.loop.live_output import LiveOutput
 
 PROGRESS_EVERY_S: Final = 1.0
 LARGEST_CHUNK_BYTES: Final = 1_000_000

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from flashtrial.core.retry import full_jitter_s
-from flashtrial.worker.drain import Drain
-from flashtrial.worker.job_slots import JobSlots
+from flashtrial.worker.loop.drain import Drain
+from flashtrial.worker.loop.job_slots import JobSlots
 
 Job: TypeAlias = Mapping[str, Any]
 Poll: TypeAlias = Callable[[], Awaitable[Sequence[Job] | None]]

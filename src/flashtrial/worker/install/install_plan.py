@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from flashtrial.worker.base_packages import InstalledPackage, fingerprint
-from flashtrial.worker.requirements import missing, normalised
+from flashtrial.worker.install.base_packages import InstalledPackage, fingerprint
+from flashtrial.worker.install.requirements import missing, normalised
 
 # A layer never replaces these behind the user's back: they are large, and fit the machine's driver.
 _PROTECTED = re.compile(r"torch|torchvision|torchaudio|triton|pytorch-triton.*|nvidia-.*|cuda-.*")

@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from flashtrial.process.subprocess_utils import CommandError, CommandFailed, CommandTimedOut
-from flashtrial.worker.build_errors import compiler_is_missing
-from flashtrial.worker.early_install import early_install
-from flashtrial.worker.install_errors import CompilerMissing, InstallFailed
-from flashtrial.worker.install_plan import InstallPlan
-from flashtrial.worker.layer_check import damaged_packages
-from flashtrial.worker.package_tool import PackageTool
-from flashtrial.worker.tool_run import CACHE_DAMAGED, ToolRun
+from flashtrial.worker.install.build_errors import compiler_is_missing
+from flashtrial.worker.install.early_install import early_install
+from flashtrial.worker.install.install_errors import CompilerMissing, InstallFailed
+from flashtrial.worker.install.install_plan import InstallPlan
+from flashtrial.worker.install.layer_check import damaged_packages
+from flashtrial.worker.install.package_tool import PackageTool
+from flashtrial.worker.install.tool_run import CACHE_DAMAGED, ToolRun
 
 log = logging.getLogger(__name__)
 

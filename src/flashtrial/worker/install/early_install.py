@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from flashtrial.process.subprocess_utils import CompletedCommand
-from flashtrial.worker.tool_run import ToolRun
+from flashtrial.worker.install.tool_run import ToolRun
 
 
 class EarlyInstall:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flashtrial.core import env
 from flashtrial.process.subprocess_utils import CommandError, CommandFailed, CompletedCommand, run_logged_subprocess
-from flashtrial.worker.package_tool import PackageTool
+from flashtrial.worker.install.package_tool import PackageTool
 
 log = logging.getLogger(__name__)
 

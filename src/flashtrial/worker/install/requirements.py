@@ -14,7 +14,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from flashtrial.worker.install_errors import RequirementRefused
+from flashtrial.worker.install.install_errors import RequirementRefused
 
 _SCHEMES = frozenset({"http", "https", "git+https"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")

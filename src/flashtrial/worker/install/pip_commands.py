@@ -10,8 +10,8 @@ from typing import Any
 
 from packaging.version import Version
 
-from flashtrial.worker.base_packages import InstalledPackage
-from flashtrial.worker.package_tool import telling
+from flashtrial.worker.install.base_packages import InstalledPackage
+from flashtrial.worker.install.package_tool import telling
 
 _OLDEST = Version("22.2")  # the first that can tell what it would install, in a form for programs
 _CHATTER = re.compile(r"^(WARNING: |\[notice\]|\s*$)")

@@ -13,14 +13,14 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from flashtrial.process.outcome import Failure
 from flashtrial.protocol.execution import FailureKind
-from flashtrial.worker.call_following import Reporter, following
-from flashtrial.worker.drain import Drain
-from flashtrial.worker.job_reporter import Delivery, encoded
-from flashtrial.worker.job_slots import JobSlots
-from flashtrial.worker.job_taker import Job, first_of
-from flashtrial.worker.live_output import LiveOutput
+from flashtrial.worker.loop.call_following import Reporter, following
+from flashtrial.worker.loop.drain import Drain
+from flashtrial.worker.loop.job_reporter import Delivery, encoded
+from flashtrial.worker.loop.job_slots import JobSlots
+from flashtrial.worker.loop.job_taker import Job, first_of
+from flashtrial.worker.loop.live_output import LiveOutput
+from flashtrial.worker.loop.result_memo import ResultMemo
 from flashtrial.worker.remote_executor import failed
-from flashtrial.worker.result_memo import ResultMemo
 
 Handler: TypeAlias = Callable[[Job], Awaitable[dict[str, Any]]]
 RunJob: TypeAlias = Callable[[Handler, Job], Awaitable[dict[str, Any]]]

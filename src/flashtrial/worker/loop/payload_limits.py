@@ -13,7 +13,7 @@ from typing import Any, Final
 from flashtrial.process.head_and_tail import HeadAndTail
 from flashtrial.process.outcome import Failure
 from flashtrial.protocol.execution import FailureKind, FunctionRequest, FunctionResponse
-from flashtrial.worker.volume_results import VolumeResults
+from flashtrial.worker.loop.volume_results import VolumeResults
 
 RUNPOD_LIMIT_BYTES: Final = 10_000_000
 """Of an answer to ``/run``. To ``/runsync`` it is twice that, but a worker cannot know which of them a job came by."""

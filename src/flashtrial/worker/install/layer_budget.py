@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from flashtrial.worker.layer_manifest import read_manifest
+from flashtrial.worker.install.layer_manifest import read_manifest
 from flashtrial.worker.layers import IN_USE, Layers
 
 log = logging.getLogger(__name__)

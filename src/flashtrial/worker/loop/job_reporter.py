@@ -17,7 +17,7 @@ import aiohttp
 
 from flashtrial.core import env
 from flashtrial.core.retry import full_jitter_s
-from flashtrial.worker.drain import Drain
+from flashtrial.worker.loop.drain import Drain
 
 ANSWER_PATIENCE_S: Final = 600.0
 """How long an answer is offered to a platform that does not take it."""

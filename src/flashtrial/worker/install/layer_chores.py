@@ -6,12 +6,12 @@ from pathlib import Path
 
 from flashtrial.core import env
 from flashtrial.process.subprocess_utils import CommandError, run_logged_subprocess
-from flashtrial.worker.background import Background
 from flashtrial.worker.cache_sync import CacheSync
-from flashtrial.worker.layer_budget import enforce_budget, unshared_packages
-from flashtrial.worker.layer_manifest import read_manifest
+from flashtrial.worker.install.background import Background
+from flashtrial.worker.install.layer_budget import enforce_budget, unshared_packages
+from flashtrial.worker.install.layer_manifest import read_manifest
+from flashtrial.worker.install.uv_commands import Uv, with_settings
 from flashtrial.worker.layers import Layers
-from flashtrial.worker.uv_commands import Uv, with_settings
 
 log = logging.getLogger(__name__)
 

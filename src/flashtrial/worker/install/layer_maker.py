@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from flashtrial.process.environment import Environment
-from flashtrial.worker.bundles import Stopped
 from flashtrial.worker.cache_sync import CacheSync
 from flashtrial.worker.constants import COMPILER_PACKAGES
-from flashtrial.worker.install_errors import CompilerMissing, InstallFailed
-from flashtrial.worker.install_plan import InstallPlan
-from flashtrial.worker.layer_build import install_beside
+from flashtrial.worker.install.bundles import Stopped
+from flashtrial.worker.install.install_errors import CompilerMissing, InstallFailed
+from flashtrial.worker.install.install_plan import InstallPlan
+from flashtrial.worker.install.layer_build import install_beside
+from flashtrial.worker.install.package_tool import PackageTool
+from flashtrial.worker.install.system_packages import SystemPackages
 from flashtrial.worker.layers import Layers, discard
-from flashtrial.worker.package_tool import PackageTool
-from flashtrial.worker.system_packages import SystemPackages
 
 T = TypeVar("T")
 

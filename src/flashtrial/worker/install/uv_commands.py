@@ -9,7 +9,7 @@ from pathlib import Path
 import uv
 
 from flashtrial.core import files
-from flashtrial.worker.package_tool import telling
+from flashtrial.worker.install.package_tool import telling
 
 _RESOLVED = re.compile(r"^ \+ (?P<name>[\w.-]+)==(?P<version>\S+?)(?: \(from (?P<url>\S+)\))?$", re.MULTILINE)
 _CACHE = re.compile(r"cache entry|wheel is invalid|Failed to install:|Failed to (?:read|open|decode).*cache")
