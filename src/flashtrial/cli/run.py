@@ -27,6 +27,8 @@ def run(home: Path, path: Path, arguments: Sequence[str], echo: Callable[[str], 
         code = _run_drawn(terminal, argv, surroundings, watcher)
     else:
         code = _run_plainly(argv, surroundings, watcher, echo)
+    if code:
+        echo(f"{path} ended with exit code {code}")
     echo(f"dashboard: {instance.url} (`flashtrial down` stops it)")
     return code
 

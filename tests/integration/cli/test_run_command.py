@@ -30,6 +30,9 @@ def test_a_script_that_raises_shows_its_own_traceback_only(flashtrial_cli: Flash
     ended = flashtrial_cli("run", script(tmp_path, "raise ValueError('mine')"))
     assert ended.returncode == 1
     assert "ValueError: mine" in ended.stderr
+    *_, told, last = ended.stdout.splitlines()
+    assert told.endswith("script.py ended with exit code 1")
+    assert last.startswith("dashboard: ")
     assert "flashtrial/cli" not in ended.stderr
 
 
