@@ -172,7 +172,7 @@ def test_pull_requests_and_main_run_the_gates_the_fixtures_and_the_linters() -> 
         part for line in ci.splitlines() for part in (line.strip(), line.strip().removeprefix("- run: "))
     }
     run = (ROOT / ".ci/run").read_text().splitlines()
-    assert {"make check", "make test-handler", "make test"} <= set(run)
+    assert {"make check", "make test-handler", "make test test-all"} <= set(run)
 
 
 def test_a_release_changes_the_version_in_every_place_that_says_it() -> None:
