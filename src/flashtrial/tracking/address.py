@@ -4,6 +4,8 @@ Standard library only: user processes ask it too, for the address of a run's pag
 """
 
 import json
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +14,7 @@ from urllib.parse import urlsplit
 from flashtrial.core import env
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +28,16 @@ class Address:
 def find_address(home: Path, *, url: str | None = None, token: str | None = None) -> Address:
     """The server's address: `url`, else the running instance's, else the default port of this machine.
 
-    The token is `token`, else the key file in `home`; it is for an address that the user named and for this machine
-    only, never for whatever another file names.
+    The token is `token`, for an address that the user named, for this machine, and for what the running instance's file
+    says where only this user can have written it. Else it is the key file in `home`, for the latter two alone: that key
+    opens the local RunPod as well.
     """
-    found = (url or _instance_url(home) or f"http://127.0.0.1:{env.DEFAULT_PORT}").rstrip("/")
-    may_see_token = bool(url) or urlsplit(found).hostname in _LOOPBACK
-    return Address(found, (token or _key(home)) if may_see_token else None)
+    instance = _Instance.read(home)
+    found = (url or instance.url or f"http://127.0.0.1:{env.DEFAULT_PORT}").rstrip("/")
+    is_ours = host_of(found) in _LOOPBACK or (instance.is_ours and found == instance.url)
+    if token and (url or is_ours):
+        return Address(found, token)
+    return Address(found, _key(home) if is_ours else None)
 
 
 def address_from(home: Path, environment: Mapping[str, str]) -> Address:
@@ -38,14 +45,36 @@ def address_from(home: Path, environment: Mapping[str, str]) -> Address:
     return find_address(home, url=environment.get(env.URL) or None, token=environment.get(env.TOKEN) or None)
 
 
-def _instance_url(home: Path) -> str | None:
+def host_of(url: str) -> str | None:
+    """The host that an HTTP address names; None when it is none."""
     try:
-        match json.loads((home / "instance.json").read_bytes()):
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - raises when it is no number
+    except ValueError:
+        return None
+    return parts.hostname if parts.scheme in ("http", "https") else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Instance:
+    """What the running instance's file says: its address, if any, and whether nobody else can have put it there."""
+
+    url: str | None
+    is_ours: bool = False
+
+    @classmethod
+    def read(cls, home: Path) -> "_Instance":
+        try:
+            with (home / "instance.json").open("rb") as file:
+                status = os.fstat(file.fileno())
+                fields = json.loads(file.read())
+        except (OSError, ValueError):  # no instance, or one that is just being written
+            return cls(None)
+        match fields:
             case {"url": str(url)} if url:
-                return url
-    except (OSError, ValueError):  # no instance, or one that is just being written
-        pass
-    return None
+                is_ours = status.st_uid == os.geteuid() and not status.st_mode & _WRITABLE_BY_OTHERS
+                return cls(url.rstrip("/"), is_ours)
+        return cls(None)
 
 
 def _key(home: Path) -> str | None:

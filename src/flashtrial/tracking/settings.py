@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from flashtrial.core import env
 from flashtrial.core.errors import ConfigurationError
+from flashtrial.tracking.address import host_of
 
 T = TypeVar("T")
 
@@ -96,7 +97,7 @@ def resolve(said: SettingsLike, environment: Mapping[str, str], *, project: str 
     default_wait_s = 0.0 if courier is Courier.WORKER else DEFAULT_FINISH_TIMEOUT_S
     return EffectiveSettings(
         project=project or settings.project or environment.get(env.PROJECT) or DEFAULT_PROJECT,
-        url=settings.url or environment.get(env.URL) or None,
+        url=_url(settings.url or environment.get(env.URL)),
         token=settings.token or environment.get(env.TOKEN) or None,
         home=home,
         outbox=_directory(outbox) if outbox else home / "outbox",
@@ -112,6 +113,12 @@ def _from_mapping(said: Mapping[str, Any]) -> Settings:
     if unknown:
         raise ConfigurationError(f"no such setting: {', '.join(unknown)}; there are {', '.join(known)}")
     return Settings(**said)
+
+
+def _url(url: str | None) -> str | None:
+    if url and host_of(url) is None:
+        raise ConfigurationError(f"the server's address is http://host:port or https://host, not {url!r}")
+    return url or None
 
 
 def _directory(path: str | Path) -> Path:

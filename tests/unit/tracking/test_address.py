@@ -31,12 +31,35 @@ def test_the_token_is_the_variables_else_the_key_files(tmp_path: Path) -> None:
     assert address_from(tmp_path, {"FLASHTRIAL_TOKEN": "t"}).token == "t"
 
 
-def test_the_token_is_not_for_an_address_that_a_file_names_elsewhere(tmp_path: Path) -> None:
+def test_an_instance_on_an_address_of_the_network_is_shown_the_token(tmp_path: Path) -> None:
+    """As `flashtrial up --host 192.0.2.1` writes it; without the token it takes no record."""
     (tmp_path / "key").write_text("from-file")
     instance(tmp_path, "http://192.0.2.1:8787")
+    assert address_from(tmp_path, {}).token == "from-file"
+    assert address_from(tmp_path, {"FLASHTRIAL_URL": "http://192.0.2.1:8787/"}).token == "from-file"
+
+
+def test_the_token_is_not_for_an_address_that_a_file_names_which_others_may_write(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("from-file")
+    instance(tmp_path, "http://192.0.2.1:8787")
+    (tmp_path / "instance.json").chmod(0o664)
     assert address_from(tmp_path, {"FLASHTRIAL_TOKEN": "t"}) == Address("http://192.0.2.1:8787", None)
     named = {"FLASHTRIAL_URL": "http://192.0.2.1:8787", "FLASHTRIAL_TOKEN": "t"}
     assert address_from(tmp_path, named).token == "t"
+
+
+def test_the_key_of_this_machine_is_not_for_another_that_the_user_names(tmp_path: Path) -> None:
+    """It opens the local RunPod, which runs code."""
+    (tmp_path / "key").write_text("from-file")
+    instance(tmp_path, "http://192.0.2.1:8787")
+    assert address_from(tmp_path, {"FLASHTRIAL_URL": "http://192.0.2.9:8787"}).token is None
+    assert address_from(tmp_path, {"FLASHTRIAL_URL": "http://localhost:1"}).token == "from-file"
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "localhost:8787", "http://host:port", "//"])
+def test_an_address_that_is_none_is_nobodys_to_see_a_key(tmp_path: Path, url: str) -> None:
+    (tmp_path / "key").write_text("from-file")
+    assert address_from(tmp_path, {"FLASHTRIAL_URL": url}).token is None
 
 
 def test_the_token_is_in_no_repr() -> None:

@@ -50,6 +50,10 @@ def test_the_environment_speaks_in_words() -> None:
         ({"sync_process_enabled": "no"}, {}, "sync_process_enabled"),
         (None, {"FLASHTRIAL_SYNC_PROCESS_ENABLED": "perhaps"}, "FLASHTRIAL_SYNC_PROCESS_ENABLED=perhaps"),
         (None, {"FLASHTRIAL_FINISH_TIMEOUT_S": "inf"}, "FLASHTRIAL_FINISH_TIMEOUT_S"),
+        ({"url": "localhost:8787"}, {}, "http://host:port.*localhost:8787"),
+        (None, {"FLASHTRIAL_URL": "http://[::1"}, "http://host:port"),
+        (None, {"FLASHTRIAL_URL": "http://host:port"}, "http://host:port"),
+        (None, {"FLASHTRIAL_URL": "ftp://host"}, "http://host:port"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(
@@ -65,10 +69,10 @@ def test_the_token_is_in_no_repr() -> None:
 
 
 def test_the_sync_process_is_told_what_was_said() -> None:
-    settings = resolve({"url": "http://u", "token": "t", "home": "/g"}, HOME)
+    settings = resolve({"url": "http://u/", "token": "t", "home": "/g"}, HOME)
     assert settings.sync_environment({"PATH": "/bin", "FLASHTRIAL_URL": "http://v"}) == {
         "PATH": "/bin",
         "FLASHTRIAL_HOME": "/g",
-        "FLASHTRIAL_URL": "http://u",
+        "FLASHTRIAL_URL": "http://u/",
         "FLASHTRIAL_TOKEN": "t",
     }
