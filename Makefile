@@ -69,9 +69,10 @@ quality-check: check
 bench: setup  ## Measure against floors and peers; writes bench/RESULTS.md
 	$(BIN)/python bench/run.py
 
-soak: setup  ## The fault matrix at full counts: misbehaving calls, kills while layers are built
+soak: setup  ## The fault matrix at full counts: misbehaving calls, kills of builders, leaving workers
 	$(BIN)/python bench/soak_calls.py --calls 1000
 	$(BIN)/python bench/soak_layers.py
+	$(BIN)/python bench/soak_loop.py
 
 build:  ## Build the worker image with CUDA and torch, with docker, podman or buildah
 	scripts/build_image.sh gpu
