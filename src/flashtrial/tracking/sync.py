@@ -139,19 +139,21 @@ class Sync:
         try:
             receipts = self._backend.send([parcel.batch for _, parcel in parcels])
         except Rejected as rejected:
-            self._deliver_apart(parcels, str(rejected))
+            self._deliver_apart(parcels, rejected)
             return
         for (feed, parcel), receipt in zip(parcels, receipts, strict=True):
             feed.apply(settle(parcel, receipt, self._clock.time_ms()))
 
-    def _deliver_apart(self, parcels: Sequence[tuple[Feed, Parcel]], reason: str) -> None:
+    def _deliver_apart(self, parcels: Sequence[tuple[Feed, Parcel]], rejected: Rejected) -> None:
         """One parcel of a rejected request is to blame: ask for each alone."""
         if len(parcels) > 1:
             for one in parcels:
                 self._deliver([one])
             return
         [(feed, parcel)] = parcels
-        feed.apply(settle_rejected(parcel, reason, self._clock.time_ms()))
+        if not rejected.is_certain and len(parcel.stretch.marks) == 1:
+            raise Outage(str(rejected))
+        feed.apply(settle_rejected(parcel, str(rejected), self._clock.time_ms()))
 
     def _note(self, outage: str | None) -> None:
         """Say a change of the destination's state once, not at each attempt."""

@@ -1,6 +1,8 @@
 """The native backend keeps the contract of destinations, against the real server."""
 
 import contextlib
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,3 +44,27 @@ def test_nobody_at_the_address_is_an_outage() -> None:
 def test_an_address_that_is_none_is_an_outage() -> None:
     with contextlib.closing(NativeBackend(lambda: Address("no address"))) as backend, pytest.raises(Outage):
         backend.send([batch(1)])
+
+
+def test_an_answer_without_an_end_is_an_outage() -> None:
+    """What such a page does to the memory is not for a test; that asking for it comes to an end is."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread = threading.Thread(target=_answer_without_end, args=(listener,))
+        thread.start()
+        with (
+            contextlib.closing(NativeBackend(lambda: Address(url))) as backend,
+            pytest.raises(Outage, match="without coming to an end"),
+        ):
+            backend.send([batch(1)])
+        thread.join(10)
+        assert not thread.is_alive(), "the connection is still open"
+
+
+def _answer_without_end(listener: socket.socket) -> None:
+    connection, _ = listener.accept()
+    with connection, contextlib.suppress(OSError):
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while True:
+            connection.sendall(b"10000\r\n" + b" " * 65536 + b"\r\n")

@@ -1,5 +1,6 @@
 """What a server's answer means: receipts, a rejection, or an outage that says nothing about the records."""
 
+import io
 import json
 from typing import Any
 
@@ -7,14 +8,14 @@ import pytest
 import urllib3
 
 from flashtrial.tracking.backends.base import BatchReceipt, Outage, RefusedRecord, Rejected
-from flashtrial.tracking.backends.native import read_answer, retry_after_s
+from flashtrial.tracking.backends.native import MAX_ANSWER_BYTES, read_answer, retry_after_s
 
 URL = "http://u"
 
 
 def answer(status: int, body: bytes | object, **headers: str) -> urllib3.HTTPResponse:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return urllib3.HTTPResponse(body=content, status=status, headers=headers, preload_content=True)
+    return urllib3.HTTPResponse(body=io.BytesIO(content), status=status, headers=headers, preload_content=False)
 
 
 def receipt(**fields: Any) -> dict[str, Any]:
@@ -30,8 +31,15 @@ def test_receipts_are_read_in_order() -> None:
 
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_our_servers_refusal_of_a_request_is_a_rejection_with_its_reason(status: int) -> None:
-    with pytest.raises(Rejected, match="too much"):
-        read_answer(URL, 1, answer(status, {"error": "too much"}))
+    with pytest.raises(Rejected, match="too much") as caught:
+        read_answer(URL, 1, answer(status, {"error": "slug", "message": "too much"}))
+    assert caught.value.is_certain
+
+
+def test_a_proxy_that_takes_less_at_once_is_asked_for_less_and_judges_no_record() -> None:
+    with pytest.raises(Rejected) as caught:
+        read_answer(URL, 1, answer(413, b"<html>Request Entity Too Large</html>"))
+    assert not caught.value.is_certain
 
 
 @pytest.mark.parametrize(
@@ -43,6 +51,8 @@ def test_our_servers_refusal_of_a_request_is_a_rejection_with_its_reason(status:
         (200, {"results": [{"stored": "many"}]}),
         (200, {"results": [receipt(refused=["?"])]}),
         (400, b"<html>bad request</html>"),
+        (400, {"detail": "another program's error"}),
+        (422, {"error": "another program's error"}),
         (404, {"detail": "Not Found"}),
         (302, b""),
         (401, {"error": "who?"}),
@@ -67,6 +77,17 @@ def test_an_outage_carries_what_the_server_asked_for() -> None:
 def test_a_refused_token_says_so() -> None:
     with pytest.raises(Outage, match="FLASHTRIAL_TOKEN"):
         read_answer(URL, 1, answer(401, b""))
+
+
+def test_a_refused_host_name_is_not_called_a_refused_token() -> None:
+    with pytest.raises(Outage, match="does not serve that host name") as caught:
+        read_answer(URL, 1, answer(403, {"error": "forbidden", "message": "this server does not serve that host name"}))
+    assert "TOKEN" not in str(caught.value)
+
+
+def test_an_answer_larger_than_any_receipt_is_an_outage() -> None:
+    with pytest.raises(Outage, match="without coming to an end"):
+        read_answer(URL, 1, answer(200, b" " * (MAX_ANSWER_BYTES + 1)))
 
 
 @pytest.mark.parametrize(

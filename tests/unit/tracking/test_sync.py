@@ -385,3 +385,31 @@ def test_a_journal_that_cannot_be_read_any_more_keeps_no_other_from_being_sent(
     (outbox / "elsewhere").rename(broken.path)
     drain(sync)
     assert seqs(backend, "wr_1") == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_proxy_with_a_small_limit_gets_small_requests_and_kills_no_record(
+    outbox: Path, new_journal: JournalMaker
+) -> None:
+    limit = [400]
+    clock = FakeClock()
+
+    def before(batches: Sequence[Batch]) -> None:
+        if sum(len(batch.frames) for batch in batches) > limit[0]:
+            raise Rejected("HTTP 413", is_certain=False)
+
+    backend = MemoryBackend(before=before)
+    sync = Sync(outbox, backend, clock)
+    journal = new_journal("wr_1")
+    append(journal, 40)
+    journal.append("data", {"name": "x", "value": "x" * 1000}, 5)
+    append(journal, 40)
+    drain(sync)
+    assert seqs(backend) == list(range(1, 41))
+    status = read_status(outbox)
+    assert status is not None
+    assert status.outage == "HTTP 413"
+    limit[0] = 4000
+    clock.advance(31)
+    drain(sync)
+    assert seqs(backend) == list(range(1, 82))
+    assert read_dead(dead_path(outbox, "wr_1", "native")) == []

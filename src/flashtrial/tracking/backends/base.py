@@ -20,7 +20,15 @@ class Outage(FlashtrialError):
 
 
 class Rejected(FlashtrialError):
-    """Raised when the destination will never take this request as it is; a smaller one may pass."""
+    """Raised when this request will never be taken as it is; a smaller one may pass.
+
+    `is_certain` when it was the destination itself that judged, and not something on the way to it: only then is a
+    record that is rejected alone no good.
+    """
+
+    def __init__(self, reason: str, *, is_certain: bool = True) -> None:
+        super().__init__(reason)
+        self.is_certain = is_certain
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """flashtrial's own server as a destination: ``POST /api/v1/ingest`` over kept-alive connections.
 
-Every answer is one of three things: receipts; a `Rejected` request (our server says that these bytes are no good); or
-an `Outage`, which is all the rest, other programs on the port and pages of proxies included, since they say nothing
-about the records.
+Every answer is one of three things: receipts; a `Rejected` request (our server says that these bytes are no good, or a
+proxy that they are too many); or an `Outage`, which is all the rest, other programs on the port and pages of proxies
+included, since they say nothing about the records.
 """
 
 import email.utils
 import json
+import time
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
@@ -21,13 +22,14 @@ CONTENT_TYPE = "application/msgpack"
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
+ANSWER_BUDGET_S = 60.0
+READ_BYTES = 64 * 1024
 MAX_RETRY_AFTER_S = 3600.0
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
 _NEVER_AS_IT_IS = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
 )
-_WHO_ARE_YOU = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
 class NativeBackend:
@@ -52,25 +54,46 @@ class NativeBackend:
                 body=encode_batches(list(batches)),
                 headers=headers,
                 redirect=False,  # a token is not carried to where somebody points
+                preload_content=False,
             )
+            return read_answer(address.url, len(batches), answer)
         except urllib3.exceptions.HTTPError as error:
             raise Outage(f"{address.url} cannot be reached: {error}") from error
-        return read_answer(address.url, len(batches), answer)
 
     def close(self) -> None:
         self._pool.clear()
 
 
 def read_answer(url: str, batches: int, answer: urllib3.BaseHTTPResponse) -> tuple[BatchReceipt, ...]:
-    """The receipts in a server's answer to `batches` batches. Raises `Outage` or `Rejected`."""
-    fields = _json(answer.data or b"")  # None when there is no body
+    """The receipts in a server's answer to `batches` batches. Raises `Outage`, `Rejected`, or urllib3's errors."""
+    fields = _json(_body(url, answer))
     if answer.status == HTTPStatus.OK:
         return _receipts(url, batches, fields)
-    if answer.status in _WHO_ARE_YOU:
+    message = _message(fields)
+    if answer.status in _NEVER_AS_IT_IS and message is not None:
+        raise Rejected(f"HTTP {answer.status}: {message}")
+    if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        raise Rejected(f"HTTP {answer.status} from something before {url}", is_certain=False)
+    if answer.status == HTTPStatus.UNAUTHORIZED:
         raise Outage(f"{url} refuses the token (HTTP {answer.status}); set FLASHTRIAL_TOKEN")
-    if answer.status in _NEVER_AS_IT_IS and isinstance(fields, dict):
-        raise Rejected(f"HTTP {answer.status}: {_reason(fields)}")
-    raise Outage(f"{url} answered HTTP {answer.status}", retry_after_s(answer.headers.get("Retry-After")))
+    retry_s = retry_after_s(answer.headers.get("Retry-After"))
+    raise Outage(f"{url} answered HTTP {answer.status}" + (f": {message}" if message else ""), retry_s)
+
+
+def _body(url: str, answer: urllib3.BaseHTTPResponse) -> bytes:
+    """The whole body, within limits of size and time. A connection that is not read to its end is closed."""
+    body = bytearray()
+    deadline = time.monotonic() + ANSWER_BUDGET_S
+    try:
+        while chunk := answer.read1(READ_BYTES):
+            body += chunk
+            if len(body) > MAX_ANSWER_BYTES or time.monotonic() > deadline:
+                raise Outage(f"{url} answers without coming to an end: is another program on that port?")
+    except BaseException:
+        answer.close()
+        raise
+    answer.release_conn()
+    return bytes(body)
 
 
 def retry_after_s(header: str | None, now: Callable[[], float] | None = None) -> float | None:
@@ -117,10 +140,14 @@ def _refused(url: str, item: object) -> RefusedRecord:
 
 def _json(body: bytes) -> object:
     try:
-        return json.loads(body[:MAX_ANSWER_BYTES])
+        return json.loads(body)
     except (ValueError, RecursionError):
         return None
 
 
-def _reason(fields: dict[str, object]) -> str:
-    return str(fields.get("error") or fields.get("detail") or fields)[:500]
+def _message(fields: object) -> str | None:
+    """The words of an error in our server's own shape; None for whatever else."""
+    match fields:
+        case {"error": str(), "message": str(message)}:
+            return message[:500]
+    return None
