@@ -69,12 +69,15 @@ def hold_outbox_open(outbox: Path) -> Iterator[None]:
 
 
 def _log_path(environment: Mapping[str, str]) -> Path:
-    """The log, set aside first when it has grown large."""
+    """The log, set aside first when it has grown large; nowhere when it cannot be written: sending is what counts."""
     home = Path(environment.get(env.HOME) or DEFAULT_HOME).expanduser().absolute()
-    path = ensure_private_dir(home / "logs") / "sync.log"
-    with contextlib.suppress(FileNotFoundError):
-        if path.stat().st_size > MAX_LOG_BYTES:
-            path.replace(path.with_name("sync.log.1"))
+    try:
+        path = ensure_private_dir(home / "logs") / "sync.log"
+        with path.open("ab") as log:
+            if log.tell() > MAX_LOG_BYTES:
+                path.replace(path.with_name("sync.log.1"))
+    except OSError:
+        return Path(os.devnull)
     return path
 
 

@@ -54,6 +54,18 @@ def test_finish_says_that_all_was_sent_when_it_was(lab: Lab, server: TrackingCli
     assert (run["project"], run["status"], run["summary"]) == ("p", "finished", {"x": 1.0})
 
 
+@pytest.mark.parametrize("in_the_way", ["logs", "logs/sync.log"])
+def test_a_log_that_cannot_be_written_keeps_no_record_from_being_sent(
+    lab: Lab, server: TrackingClient, in_the_way: str
+) -> None:
+    """As in a home that is read-only, with the outbox elsewhere."""
+    path = lab.home / in_the_way
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"") if in_the_way == "logs" else path.mkdir()
+    ended = lab.run("import flashtrial\nprint(flashtrial.init().finish())")
+    assert "2 of 2 records sent" in ended.output, ended
+
+
 def test_in_a_worker_finish_waits_for_nobody_and_nothing_is_started(lab: Lab, server: TrackingClient) -> None:
     script = "import flashtrial\nr = flashtrial.init()\nr.log({'x': 1.0})\nprint(r.finish())"
     ended = lab.run(script, FLASHTRIAL_WORKER_ID="worker_1", FLASHTRIAL_OUTBOX=str(lab.outbox))
