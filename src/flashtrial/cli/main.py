@@ -48,8 +48,13 @@ class _OneLineErrors(TyperGroup):
         except OSError as error:
             if error.errno not in _UNUSABLE:
                 raise
-            reason = f"{error.filename or env.home()}: {error.strerror}"
-            raise _said(f"{reason} (FLASHTRIAL_HOME can name another directory)") from error
+            raise _said(_of_files(error)) from error
+
+
+def _of_files(error: OSError) -> str:
+    if error.filename is None:  # it was written to, standard output perhaps
+        return str(error.strerror)
+    return f"{error.filename}: {error.strerror} (FLASHTRIAL_HOME can name another directory)"
 
 
 def _said(words: str) -> typer.Exit:

@@ -213,6 +213,19 @@ def test_a_host_of_another_machine_is_refused_in_one_line(flashtrial_cli: Flasht
     assert "Traceback" not in failed.stderr
 
 
+def test_a_full_disk_behind_standard_output_is_not_blamed_on_the_home(flashtrial_cli: Flashtrial) -> None:
+    with Path("/dev/full").open("w") as full:
+        failed = subprocess.run(
+            flashtrial_cli.argv("runs", "--json"),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=flashtrial_cli.environment(),
+            check=False,
+        )
+    assert (failed.returncode, failed.stderr) == (1, "flashtrial: No space left on device\n")
+
+
 def test_the_exports_point_a_shell_at_the_instance(flashtrial_cli: Flashtrial, port: int, tmp_path: Path) -> None:
     up(flashtrial_cli, port)
     script = tmp_path / "env.sh"
