@@ -16,7 +16,7 @@ from flashtrial.process.packing import Part, pack
 from flashtrial.process.sink import Sink
 from flashtrial.protocol.execution import ExecutionType, FailureKind, FunctionRequest, InstanceInfo, SerializationFormat
 from flashtrial.worker.gpu.damage import Damage, damage_of
-from flashtrial.worker.gpu.placement import NoSeat
+from flashtrial.worker.gpu.policy import NoSeat
 
 _numbers: Final = itertools.count(1)
 

@@ -29,7 +29,7 @@ from flashtrial.worker.base_executor import (
     spoils,
     without_seat,
 )
-from flashtrial.worker.gpu.placement import NoSeat
+from flashtrial.worker.gpu.policy import NoSeat
 from flashtrial.worker.instances import AllBusy, Instance, InstanceLimits, Instances
 from flashtrial.worker.ledger import InstanceLedger
 

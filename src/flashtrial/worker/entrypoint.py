@@ -17,7 +17,7 @@ from flashtrial.process.launch import Launcher, StartMethod
 from flashtrial.process.supervisor import Supervisor
 from flashtrial.worker.class_executor import ClassExecutor
 from flashtrial.worker.function_executor import FunctionExecutor
-from flashtrial.worker.gpu.placement import Placement
+from flashtrial.worker.gpu.policy import Placement
 from flashtrial.worker.install.installer_on_demand import InstallerOnDemand
 from flashtrial.worker.ledger import FileLedger, InstanceLedger, MemoryLedger
 from flashtrial.worker.log_streamer import LogStreamer

@@ -15,7 +15,7 @@ from flashtrial.process.sink import Sink
 from flashtrial.process.supervisor import Supervisor
 from flashtrial.protocol.execution import FunctionRequest
 from flashtrial.worker.base_executor import Execution, call_limits, call_spec, damage_by, spoils, without_seat
-from flashtrial.worker.gpu.placement import NoSeat
+from flashtrial.worker.gpu.policy import NoSeat
 
 if TYPE_CHECKING:
     from flashtrial.worker.gpu.seats import GpuSeats, Seat

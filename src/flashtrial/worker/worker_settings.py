@@ -9,7 +9,7 @@ from flashtrial.core.errors import ConfigurationError
 from flashtrial.process.child import NO_LIMITS, CallLimits
 from flashtrial.process.memory import total_bytes
 from flashtrial.worker.constants import NAMESPACE, VOLUME
-from flashtrial.worker.gpu.placement import Placement
+from flashtrial.worker.gpu.policy import Placement
 from flashtrial.worker.instances import InstanceLimits
 from flashtrial.worker.loop.payload_limits import RUNPOD_LIMIT_BYTES, PayloadLimits
 from flashtrial.worker.loop.volume_results import VolumeResults

@@ -27,7 +27,8 @@ from flashtrial.worker.entrypoint import Worker
 from flashtrial.worker.function_executor import FunctionExecutor
 from flashtrial.worker.gpu.driver import Gpu, GpuDriver, GpuHealth, GpuMemory, GpuProcess, GpuReading
 from flashtrial.worker.gpu.families import family_of
-from flashtrial.worker.gpu.placement import MIB, Placement, Rules
+from flashtrial.worker.gpu.placement import MIB, Rules
+from flashtrial.worker.gpu.policy import Placement
 from flashtrial.worker.gpu.seats import GpuSeats
 from flashtrial.worker.gpu.tenancy import Tenancy
 from flashtrial.worker.ledger import MemoryLedger
@@ -476,7 +477,7 @@ def test_a_worker_that_manages_no_gpus_loads_nothing_for_them(flashtrial_home: P
     done = in_a_fresh_worker(flashtrial_home, CUDA_VISIBLE_DEVICES="7")
     assert done.returncode == 0, done.stderr
     # the texts of errors, and the names of the policies; no driver, no thread, no NVML
-    light = [f"flashtrial.worker.gpu.{name}" for name in ("damage", "driver", "placement")]
+    light = [f"flashtrial.worker.gpu.{name}" for name in ("damage", "policy")]
     assert done.stdout.splitlines()[-1] == f'[[1, "7"], {light}]'.replace("'", '"')
 
 

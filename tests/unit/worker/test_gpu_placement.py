@@ -14,13 +14,13 @@ from flashtrial.worker.gpu.placement import (
     Demand,
     Device,
     Evict,
-    Placement,
     Rules,
     Tenant,
     Wait,
     decide,
     decide_in_turn,
 )
+from flashtrial.worker.gpu.policy import Placement
 
 GPUS = tuple(Gpu(place, f"GPU-{place}", "H100", place) for place in range(3))
 EXCLUSIVE = Rules(Placement.EXCLUSIVE)

@@ -11,7 +11,8 @@ from flashtrial.process.channel import Channel, socket_pair
 from flashtrial.process.child import Child
 from flashtrial.testing.recorded_gpus import RecordedGpus
 from flashtrial.worker.gpu.driver import Gpu, GpuHealth, GpuMemory, GpuReading
-from flashtrial.worker.gpu.placement import MIB, NoSeat, Placement, Rules
+from flashtrial.worker.gpu.placement import MIB, Rules
+from flashtrial.worker.gpu.policy import NoSeat, Placement
 from flashtrial.worker.gpu.seats import GpuSeats, Seat
 from flashtrial.worker.gpu.tenancy import Tenancy
 from testkit.waiting import wait_until_async

@@ -10,7 +10,8 @@ from flashtrial.testing.clock import FakeClock
 from flashtrial.testing.recorded_gpus import RecordedGpus
 from flashtrial.worker.gpu.attribution import Party, by_gain
 from flashtrial.worker.gpu.driver import Gpu, GpuHealth, GpuMemory, GpuProcess, GpuReading, NoGpus
-from flashtrial.worker.gpu.placement import MIB, Admit, Evict, Placement, Rules, Wait
+from flashtrial.worker.gpu.placement import MIB, Admit, Evict, Rules, Wait
+from flashtrial.worker.gpu.policy import Placement
 from flashtrial.worker.gpu.tenancy import Tenancy, Wish
 
 GPU = Gpu(0, "GPU-a", "H100", 0)

@@ -8,7 +8,7 @@ from flashtrial.protocol.child import Blame
 from flashtrial.protocol.execution import FailureKind
 from flashtrial.worker.base_executor import damage_by, spoils, without_seat
 from flashtrial.worker.gpu.damage import Damage
-from flashtrial.worker.gpu.placement import NoSeat, Placement, Wait
+from flashtrial.worker.gpu.policy import NoSeat, Placement
 from flashtrial.worker.worker_settings import WorkerSettings
 
 pytestmark = pytest.mark.unit
@@ -34,7 +34,7 @@ def test_another_placement_is_refused_with_the_names_there_are(monkeypatch: pyte
 
 
 def test_a_worker_whose_gpus_are_broken_is_given_up_and_the_call_may_be_sent_again() -> None:
-    execution = without_seat(NoSeat(Wait("all 2 GPUs are broken", is_hopeless=True, needs_new_worker=True)), "i")
+    execution = without_seat(NoSeat("all 2 GPUs are broken", needs_new_worker=True), "i")
     assert isinstance(execution.result, Failure)
     assert execution.result.kind.may_be_retried
     assert execution.refresh_worker
@@ -42,7 +42,7 @@ def test_a_worker_whose_gpus_are_broken_is_given_up_and_the_call_may_be_sent_aga
 
 
 def test_a_call_that_no_gpu_is_large_enough_for_is_the_callers_to_change() -> None:
-    execution = without_seat(NoSeat(Wait("it needs 90,000 MiB", is_hopeless=True)))
+    execution = without_seat(NoSeat("it needs 90,000 MiB"))
     assert isinstance(execution.result, Failure)
     assert execution.result.kind is FailureKind.REQUEST
     assert "90,000 MiB" in execution.result.message

@@ -10,21 +10,12 @@ that two children which are still loading are not promised the same bytes. Unver
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Final
 
-from flashtrial.core.errors import FlashtrialError
 from flashtrial.worker.gpu.driver import Gpu, GpuMemory
+from flashtrial.worker.gpu.policy import Placement
 
 MIB: Final = 1024 * 1024
-
-
-class Placement(StrEnum):
-    """`UNMANAGED` gives every child what the worker sees; the others give each child one GPU, alone or with others."""
-
-    UNMANAGED = "unmanaged"
-    EXCLUSIVE = "exclusive"
-    SHARED = "shared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +87,6 @@ class Evict:
 
 
 Decision = Admit | Wait | Evict
-
-
-class NoSeat(FlashtrialError):
-    """Raised when no GPU of this worker will ever do for a child; `needs_new_worker`: one of another worker may."""
-
-    def __init__(self, wait: Wait) -> None:
-        super().__init__(wait.reason)
-        self.needs_new_worker = wait.needs_new_worker
 
 
 def decide(devices: Sequence[Device], tenants: Sequence[Tenant], demand: Demand, rules: Rules) -> Decision:

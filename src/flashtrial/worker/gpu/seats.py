@@ -24,7 +24,8 @@ from flashtrial.process.child import Child
 from flashtrial.worker.gpu.driver import Gpu, NoGpus
 from flashtrial.worker.gpu.families import family_of
 from flashtrial.worker.gpu.nvml import open_nvml
-from flashtrial.worker.gpu.placement import Admit, Decision, Evict, NoSeat, Placement, Rules, Wait
+from flashtrial.worker.gpu.placement import Admit, Decision, Evict, Rules, Wait
+from flashtrial.worker.gpu.policy import NoSeat, Placement
 from flashtrial.worker.gpu.tenancy import Tenancy, Wish
 from flashtrial.worker.gpu.visible import VARIABLE, visible_variable
 
@@ -190,7 +191,7 @@ class GpuSeats:
                 case Admit(gpu=gpu):
                     return Seat(self, wish, gpu)
                 case Wait(is_hopeless=True) as wait:
-                    raise NoSeat(wait)
+                    raise NoSeat(wait.reason, needs_new_worker=wait.needs_new_worker)
                 case Evict(instance_ids=seat_ids) if await self._evict(seat_ids):
                     continue
                 case Wait(reason=reason) if reason != told:

@@ -16,6 +16,7 @@ from flashtrial.worker.gpu import attribution, placement
 from flashtrial.worker.gpu.attribution import Party
 from flashtrial.worker.gpu.driver import Gpu, GpuDriver, GpuReading
 from flashtrial.worker.gpu.placement import Admit, Decision, Demand, Device, Rules, Tenant
+from flashtrial.worker.gpu.policy import Placement
 from flashtrial.worker.gpu.telemetry import held_by
 from flashtrial.worker.gpu.visible import visible_gpus
 
@@ -148,7 +149,7 @@ class Tenancy:
             self._uses[seat.wish.kind] = max(use, self._uses.get(seat.wish.kind, 0))
 
     def _devices(self) -> list[Device]:
-        if self._rules.placement is placement.Placement.UNMANAGED:
+        if self._rules.placement is Placement.UNMANAGED:
             return []
         readings = [self._driver.read(gpu) for gpu in self._gpus]
         return [Device(reading.gpu, reading.memory, reading.health.is_broken) for reading in readings]
