@@ -31,7 +31,8 @@ def read_key(home: Path) -> str:
 def local(url: str, key: str) -> dict[str, str]:
     """What the stock RunPod SDKs and our own clients need to work against the instance at `url`."""
     return {
-        "FLASHTRIAL_URL": url,
+        env.URL: url,
+        env.TOKEN: key,
         "RUNPOD_API_KEY": key,
         **_LIVE,
         "RUNPOD_API_BASE_URL": url,

@@ -153,7 +153,7 @@ def say_who_may_come(host: str, port: int, say: Say) -> None:
     if not is_loopback(host):
         say(
             f"other machines reach it as http://{socket.gethostname()}:{port}; its API needs the token that "
-            "`flashtrial env` prints as RUNPOD_API_KEY: give it to clients as FLASHTRIAL_TOKEN"
+            "`flashtrial env` prints as FLASHTRIAL_TOKEN"
         )
 
 

@@ -66,6 +66,7 @@ def worker_environment(
         **client_urls(assignment.base_url),
         env.HOME: str(home),
         env.URL: assignment.base_url,
+        env.TOKEN: assignment.key,  # not one for another server, which whoever started the instance may have
         env.CONCURRENCY: str(concurrency),
         DRAIN: f"{GRACE_S - _TO_CLOSE_S:g}",
         env.WORKER_ID: assignment.worker_id,

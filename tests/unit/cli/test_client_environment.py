@@ -13,6 +13,7 @@ HOME = Path("/somewhere/home")
 def test_local_variables_are_those_the_stock_sdk_reads() -> None:
     assert environment.local(URL, "secret") == {
         "FLASHTRIAL_URL": URL,
+        "FLASHTRIAL_TOKEN": "secret",
         "RUNPOD_API_KEY": "secret",
         "FLASH_IS_LIVE_PROVISIONING": "true",
         "RUNPOD_FLASH_SILENCE_DEPRECATION": "1",
@@ -25,10 +26,11 @@ def test_local_variables_are_those_the_stock_sdk_reads() -> None:
 
 
 def test_a_script_inherits_the_rest_but_not_the_marks_of_a_worker() -> None:
-    inherited = {"PATH": "/bin", "RUNPOD_ENDPOINT_ID": "abc", "RUNPOD_POD_ID": "p", "RUNPOD_API_KEY": "of the cloud"}
+    marks = {"RUNPOD_ENDPOINT_ID": "abc", "RUNPOD_POD_ID": "p"}
+    inherited = {"PATH": "/bin", **marks, "RUNPOD_API_KEY": "of the cloud", "FLASHTRIAL_TOKEN": "of another server"}
     given = environment.for_script(URL, "secret", inherited, HOME)
     assert given["PATH"] == "/bin"
-    assert given["RUNPOD_API_KEY"] == "secret"
+    assert given["RUNPOD_API_KEY"] == given["FLASHTRIAL_TOKEN"] == "secret"
     assert "RUNPOD_ENDPOINT_ID" not in given
     assert "RUNPOD_POD_ID" not in given
 

@@ -13,11 +13,12 @@ ASSIGNMENT = Assignment("w1", "ft1", "http://127.0.0.1:8787", "the-key", "the-to
 
 
 def test_what_makes_a_worker_ours_wins_over_template_and_base() -> None:
-    base = {"RUNPOD_POD_ID": "base", "A": "base", "B": "base"}
-    template = {"RUNPOD_AI_API_KEY": "template", "B": "template"}
+    base = {"RUNPOD_POD_ID": "base", "FLASHTRIAL_TOKEN": "base", "A": "base", "B": "base"}
+    template = {"RUNPOD_AI_API_KEY": "template", "FLASHTRIAL_HOME": "template", "B": "template"}
     environment = worker_environment(base, template, Path("/home"), ASSIGNMENT, 8)
     assert (environment["A"], environment["B"]) == ("base", "template")
     assert (environment["RUNPOD_POD_ID"], environment["RUNPOD_AI_API_KEY"]) == ("w1", "the-key")
+    assert (environment["FLASHTRIAL_TOKEN"], environment["FLASHTRIAL_HOME"]) == ("the-key", "/home")
 
 
 def test_the_addresses_have_what_the_sdk_looks_for_in_them() -> None:
