@@ -94,8 +94,9 @@ class LocalRunpod:
         if not self._is_started:
             return
         self._is_started = False
-        self.cut_polls()
+        self._queue.dismiss_workers()
         await self._workers.stop()
+        self.cut_polls()
         if self._tidying is not None:
             self._tidying.cancel()
             with contextlib.suppress(asyncio.CancelledError):

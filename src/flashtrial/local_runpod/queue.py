@@ -53,6 +53,7 @@ class JobQueue:
         self._missing: dict[str, frozenset[str]] = {}  # worker → held jobs that its last ping did not name
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._is_closing = False
+        self._is_over = False
         self._ending: set[asyncio.Task[bool]] = set()
         database.on_changes(self._apply)
 
@@ -70,11 +71,16 @@ class JobQueue:
                 log.warning("the queue cannot be seen to: %s", error, extra={"action": "tidying_failed"})
             await asyncio.sleep(SWEEP_EVERY_S)
 
-    def dismiss_all(self) -> None:
-        """Dismiss every worker, and answer all that wait, clients too: the end is near."""
+    def dismiss_workers(self) -> None:
+        """Dismiss every worker, for good; clients may go on waiting for what the workers hand in while they leave."""
         self._is_closing = True
         for worker_id in list(self._staff):
             self.dismiss(worker_id)
+
+    def dismiss_all(self) -> None:
+        """Dismiss every worker, and answer all that wait, clients too: the end has come."""
+        self.dismiss_workers()
+        self._is_over = True
         self._bell.ring_all()
 
     async def close(self) -> None:
@@ -109,7 +115,7 @@ class JobQueue:
                 if job is None:
                     return None
                 chunks = await self._database.jobs(lambda store: store.take_chunks(job_id))
-                is_all = bool(chunks) or job.status.is_finished or self._is_closing
+                is_all = bool(chunks) or job.status.is_finished or self._is_over
                 if is_all or not await listener.wait_until(deadline):
                     return job, chunks
 
@@ -297,5 +303,5 @@ class JobQueue:
         deadline = asyncio.get_running_loop().time() + wait_s
         with self._bell.listen(Topic(TopicKind.JOB, job_id)) as listener:
             while await self._database.jobs(lambda store: store.is_running(endpoint_id, job_id)):
-                if self._is_closing or not await listener.wait_until(deadline):
+                if self._is_over or not await listener.wait_until(deadline):
                     return

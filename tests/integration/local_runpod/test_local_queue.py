@@ -119,6 +119,19 @@ async def test_a_dismissed_workers_polls_are_answered_with_nothing(queue: JobQue
     assert list(await queue.take("w", 1, LONG_S)) == []
 
 
+async def test_clients_learn_what_workers_hand_in_while_they_leave(queue: JobQueue) -> None:
+    job_id = await submit(queue)
+    await queue.take("w", 1, 0)
+    waiting = asyncio.create_task(queue.job("e", job_id, LONG_S))
+    await begun(waiting)
+    queue.dismiss_workers()
+    await begun(waiting)
+    assert not waiting.done(), "there is nothing to tell yet"
+    await queue.finish("w", job_id, DONE)
+    assert (job := await waiting) is not None
+    assert job.status is JobStatus.COMPLETED
+
+
 async def test_everybody_is_answered_when_the_end_is_near(queue: JobQueue) -> None:
     job_id = await submit(queue)
     waiting = asyncio.create_task(queue.job("e", job_id, LONG_S))
