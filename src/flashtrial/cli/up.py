@@ -25,6 +25,7 @@ from flashtrial.core import env, files
 from flashtrial.core.errors import ConfigurationError, FlashtrialError
 
 READY_DEADLINE_S = 60.0
+MAX_LOG_BYTES = 4 * 1024 * 1024
 _POLL_S = 0.05
 _LOOPBACK = frozenset({"localhost", "::1"})
 
@@ -129,7 +130,7 @@ def _present(home: Path) -> Instance | None:
 
 
 def _start(home: Path, options: UpOptions, say: Say) -> Instance:
-    log = _make(home / "logs") / "server.log"
+    log = _log_file(home)
     with log.open("ab") as output:
         child = subprocess.Popen(
             [sys.executable, "-m", "flashtrial.cli", "up", *options.arguments()],
@@ -169,6 +170,15 @@ def _make(directory: Path) -> Path:
         raise ConfigurationError(
             f"{directory} cannot be made ({error.strerror}): set FLASHTRIAL_HOME to a directory of yours"
         ) from error
+
+
+def _log_file(home: Path) -> Path:
+    """The log of a detached instance, set aside first when it has grown large."""
+    path = _make(home / "logs") / "server.log"
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_size > MAX_LOG_BYTES:
+            path.replace(path.with_name("server.log.1"))
+    return path
 
 
 def _await_ready(home: Path, child: "subprocess.Popen[bytes] | None") -> Instance:

@@ -38,6 +38,15 @@ def test_a_detached_instance_answers_and_says_where(flashtrial_cli: Flashtrial, 
     assert f"http://127.0.0.1:{port}  up" in status.stdout
 
 
+def test_a_log_that_has_grown_large_is_set_aside(flashtrial_cli: Flashtrial, port: int) -> None:
+    log = flashtrial_cli.home / "logs" / "server.log"
+    log.parent.mkdir(parents=True)
+    log.write_bytes(b"an old line\n" * 500_000)
+    up(flashtrial_cli, port)
+    assert b"an old line" not in log.read_bytes()
+    assert b"an old line" in log.with_name("server.log.1").read_bytes()
+
+
 def test_a_second_up_says_that_the_first_runs_and_is_no_error(flashtrial_cli: Flashtrial, port: int) -> None:
     up(flashtrial_cli, port)
     first = flashtrial_cli.instance()
