@@ -23,6 +23,7 @@ from flashtrial.protocol.records import FRAME_HEAD, MAX_FRAME_BYTES, JournalHead
 JOURNAL_SUFFIX = ".journal"
 NEW_SUFFIX = ".new"
 DEFERRED = 0
+MAX_RECORD_BYTES = FRAME_HEAD.size + MAX_FRAME_BYTES
 
 
 class OutboxUnwritable(FlashtrialError):
@@ -130,9 +131,29 @@ class Journal:
                 return DEFERRED
             self._busy = True
             try:
-                return self._write(kind, body, time_ms)
+                if self._descriptor < 0:
+                    raise JournalClosed(f"{self.path} is closed")
+                if self._unsettled_bytes:
+                    self._settle()
+                seq, size_bytes = self._tail
+                seq += 1
+                data = encode_record(seq, kind, time_ms, body)
+                length = len(data)
+                if length > MAX_RECORD_BYTES:
+                    raise RecordTooLarge(f"a {kind} record of {length} bytes; at most {MAX_RECORD_BYTES} fit")
+                # From here until the tail is moved, an exception of a signal handler may come between any two steps.
+                self._unsettled_bytes = length
+                written = os.write(self._descriptor, data)
+                if written < length:
+                    self._write_rest(data, written)
+                self._tail = (seq, size_bytes + length)
+                self._unsettled_bytes = 0
+                return seq
+            except OSError as error:
+                self._settle()
+                raise OutboxUnwritable(f"a record could not be written to {self.path}: {error.strerror}") from error
             finally:
-                # Not in a function of its own: an exception of a signal handler may come at its first step.
+                # Not in functions of their own: an exception of a signal handler may come at the first step of one.
                 self._busy = False
                 if self._deferred or self._closes_after_append:
                     self._catch_up()
@@ -157,29 +178,10 @@ class Journal:
         if descriptor >= 0:
             os.close(descriptor)
 
-    def _write(self, kind: str, body: Mapping[str, Any], time_ms: int) -> int:
-        if self._descriptor < 0:
-            raise JournalClosed(f"{self.path} is closed")
-        if self._unsettled_bytes:
-            self._settle()
-        last_seq, size_bytes = self._tail
-        seq = last_seq + 1
-        data = encode_record(seq, kind, time_ms, body)
-        length = len(data)
-        if length > MAX_FRAME_BYTES + FRAME_HEAD.size:
-            raise RecordTooLarge(f"a {kind} record of {length} bytes; at most {MAX_FRAME_BYTES} fit")
-        # From here until the tail is moved, an exception of a signal handler may come between any two steps.
-        self._unsettled_bytes = length
-        try:
-            written = os.write(self._descriptor, data)
-            while written < length:  # a nearly full disk takes a part, and says why at the next attempt
-                written += os.write(self._descriptor, memoryview(data)[written:])
-        except OSError as error:
-            self._settle()
-            raise OutboxUnwritable(f"a record could not be written to {self.path}: {error.strerror}") from error
-        self._tail = (seq, size_bytes + length)
-        self._unsettled_bytes = 0
-        return seq
+    def _write_rest(self, data: bytes, written: int) -> None:
+        """A nearly full disk takes a part, and says why at the next attempt. Raises OSError."""
+        while written < len(data):
+            written += os.write(self._descriptor, memoryview(data)[written:])
 
     def _settle(self) -> None:
         """Find out by the file's size what became of the last frame: keep it whole, or cut it off."""

@@ -87,7 +87,8 @@ class Run:
         with self._lock:
             if self._is_finished:
                 self._check_open()
-            step = self._next_step(step)
+            step = self._step if step is None else _step(step)
+            self._step = step + 1
             if numbers:
                 self._writer.append(_METRIC, {"step": step, "values": numbers})
             for datum in others:
@@ -167,16 +168,6 @@ class Run:
     def _check_open(self) -> None:
         if self._is_finished:
             raise RunFinished(f"run {self.id} is finished; init(run_id={self.id!r}) opens it again")
-
-    def _next_step(self, step: int | None) -> int:
-        if step is None:
-            step = self._step
-        elif type(step) is not int:
-            step = operator.index(step)
-        if not -(2**63) <= step < 2**63 - 1:
-            raise ValueError(f"step {step} does not fit 64 bits")
-        self._step = step + 1
-        return step
 
     def _change_tags(self, **change: list[str]) -> None:
         """What changes stands in the record beside the whole: a process that attached does not know all tags."""
@@ -272,6 +263,15 @@ def _join(run_id: str, name: str, tags: tuple[str, ...], settings: EffectiveSett
     run = Run(RunWriter(run_id, settings, JOINING, opened_ms), name, tags, is_owner=False)
     _open_runs.add(run)
     return run
+
+
+def _step(step: int) -> int:
+    """`step` as an integer with a successor. Raises `TypeError` and `ValueError`."""
+    if type(step) is not int:
+        step = operator.index(step)
+    if not -(2**63) <= step < 2**63 - 1:
+        raise ValueError(f"step {step} does not fit 64 bits")
+    return step
 
 
 def _tags(tags: str | Iterable[str]) -> list[str]:

@@ -64,14 +64,32 @@ def parse_logged(values: Mapping[str, Any]) -> tuple[Mapping[str, Number], tuple
         return values, ()
     numbers: dict[str, Number] = dict(values)
     data: dict[str, Datum] = {}
-    others = {name: value for name, value in values.items() if type(value) is not float}
-    for name in others:
-        del numbers[name]
-    if not (_names.issuperset(numbers) or _are_names(numbers)):  # a key that is no text: put in anew, as text
-        others, numbers = dict(values), {}
-    _collect(others, "", MAX_DEPTH, numbers, data)
-    for found in (numbers, data):
-        _names.issuperset(found) or _are_names(found)
+    for name, value in values.items():
+        if type(value) is float:
+            continue
+        if type(name) is not str:
+            return _parse_anew(values)
+        taker = _takers.get(type(value)) or _learn_taker(name, value)
+        if taker is _take_as_float:
+            numbers[name] = float(value)
+        else:
+            del numbers[name]
+            _put(name, value, MAX_DEPTH, numbers, data)
+    if not (_names.issuperset(numbers) or _are_names(numbers)):
+        return _parse_anew(values)
+    if data:
+        _are_names(data)
+        return numbers, tuple(data.values())
+    return numbers, ()
+
+
+def _parse_anew(values: Mapping[Any, Any]) -> tuple[Mapping[str, Number], tuple[Datum, ...]]:
+    """The same for maps with keys that are no texts, by the names that they have as texts."""
+    numbers: dict[str, Number] = {}
+    data: dict[str, Datum] = {}
+    _collect(values, "", MAX_DEPTH, numbers, data)
+    _are_names(numbers)
+    _are_names(data)
     return numbers, tuple(data.values())
 
 
@@ -123,21 +141,25 @@ def _collect(
     if depth == 0:
         raise _too_deep(prefix)
     for key, value in values.items():
-        name = key if type(key) is str and not prefix else f"{prefix}{_key(key)}"
-        if name in numbers or name in data:
-            raise ValueError(f"two values are named {name!r}")
-        if type(value) is float:  # what nearly all values are
+        name = f"{prefix}{key}" if type(key) is str else f"{prefix}{_key(key)}"
+        if type(value) is float and name not in numbers and name not in data:  # what nearly all values are
             numbers[name] = value
-            continue
-        taker = _takers.get(type(value)) or _learn_taker(name, value)
-        if taker is _take_as_float:  # numpy's scalars: not worth a call
-            numbers[name] = float(value)
-        elif taker is _no_taker:
-            _collect(value, f"{name}/", depth - 1, numbers, data)
-        elif isinstance(parsed := taker(name, value, depth), Datum):
-            data[name] = parsed
         else:
-            numbers[name] = parsed
+            _put(name, value, depth, numbers, data)
+
+
+def _put(name: str, value: Any, depth: int, numbers: dict[str, Number], data: dict[str, Datum]) -> None:
+    taker = _takers.get(type(value)) or _learn_taker(name, value)
+    if taker is _no_taker:
+        _collect(value, f"{name}/", depth - 1, numbers, data)
+        return
+    if name in numbers or name in data:
+        raise ValueError(f"two values are named {name!r}")
+    parsed = taker(name, value, depth)
+    if isinstance(parsed, Datum):
+        data[name] = parsed
+    else:
+        numbers[name] = parsed
 
 
 def _parse(name: str, value: Any, depth: int) -> Number | Datum:
