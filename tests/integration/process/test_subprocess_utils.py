@@ -104,7 +104,7 @@ async def test_deadline_ends_the_whole_group_and_keeps_what_was_said(tmp_path: P
         await run_logged_subprocess(["sh", "-c", f"echo so far; sleep 63 & echo $! >{note}; wait"], deadline_s=0.5)
     assert caught.value.stdout == "so far\n"
     assert time.monotonic() - started < 30  # not the 63 s of the grandchild
-    assert has_ended(pid_in(note))
+    await wait_until_async(lambda: has_ended(pid_in(note)), 5, "the process to be gone")  # a KILL takes a moment
 
 
 async def test_deaf_command_is_killed_after_the_grace() -> None:
@@ -118,7 +118,7 @@ async def test_grandchild_in_the_group_does_not_outlive_the_command(tmp_path: Pa
     note = tmp_path / "pid"
     done = await run_logged_subprocess(["sh", "-c", f"sleep 65 & echo $! >{note}; echo done"], deadline_s=30)
     assert done.stdout == "done\n"
-    assert has_ended(pid_in(note))
+    await wait_until_async(lambda: has_ended(pid_in(note)), 5, "the process to be gone")  # a KILL takes a moment
 
 
 async def test_grandchild_of_another_session_that_holds_the_pipes_cannot_hang_it(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ async def test_cancellation_ends_the_group_and_is_passed_on(tmp_path: Path) -> N
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert has_ended(grandchild)
+    await wait_until_async(lambda: has_ended(grandchild), 5, "the process to be gone")  # a KILL takes a moment
 
 
 async def test_second_cancellation_does_not_leave_the_command_behind(tmp_path: Path) -> None:
@@ -155,4 +155,4 @@ async def test_second_cancellation_does_not_leave_the_command_behind(tmp_path: P
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert has_ended(child)
+    await wait_until_async(lambda: has_ended(child), 5, "the process to be gone")  # a KILL takes a moment
