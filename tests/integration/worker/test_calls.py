@@ -94,7 +94,7 @@ def f(path):
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    assert not Path(f"/proc/{pid}").exists()
+    await wait_until_async(lambda: not Path(f"/proc/{pid}").exists(), 5, "the process to be gone")
     assert (await worker.handle(function_job(FINE)))["json_result"] == "fine"
 
 
