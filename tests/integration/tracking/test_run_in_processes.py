@@ -29,10 +29,10 @@ def test_init_log_and_finish_come_back_when_the_server_never_answers(lab: Lab) -
 
 def test_who_interrupts_the_wait_of_finish_is_not_made_to_wait_again_at_the_exit(lab: Lab) -> None:
     script = """
-import flashtrial, os, signal, threading
+import flashtrial, os, signal, threading, time
 with flashtrial.init(settings={"finish_timeout_s": 3600}) as run:
     def interrupt():
-        while not run._is_finished: pass
+        while not run._is_finished: time.sleep(0.001)
         os.kill(os.getpid(), signal.SIGINT)
     threading.Thread(target=interrupt, daemon=True).start()
 """
@@ -40,7 +40,7 @@ with flashtrial.init(settings={"finish_timeout_s": 3600}) as run:
         lab.url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with lab.start(script) as trainer:
             try:
-                _, errors = trainer.communicate(timeout=20)
+                _, errors = trainer.communicate(timeout=50)
             finally:
                 trainer.kill()
     assert "KeyboardInterrupt" in errors
