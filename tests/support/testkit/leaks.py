@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 _SHARED_MEMORY = Path("/dev/shm")
+_SEGMENTS = ("psm_", "sem.", "torch_", "flashtrial")  # as Python, torch and we name them; others use the folder as well
 _DESCRIPTORS = Path("/proc/self/fd")
 _COUNTED = re.compile(r"socket:|pipe:|/memfd:|anon_inode:\[?pidfd|/dev/shm/")
 
@@ -77,7 +78,7 @@ def _descriptors() -> Iterator[str]:
 def _shared_memory(ours: frozenset[psutil.Process]) -> Iterator[str]:
     if not _SHARED_MEMORY.is_dir():
         return
-    names = {str(path) for path in _SHARED_MEMORY.iterdir()}
+    names = {str(path) for path in _SHARED_MEMORY.iterdir() if path.name.startswith(_SEGMENTS)}
     if names:
         yield from names - _used_by_others({process.pid for process in ours} | {os.getpid()}, names)
 
