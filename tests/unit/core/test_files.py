@@ -1,5 +1,6 @@
 """Files are complete or absent; locks are held by one."""
 
+import stat
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,13 @@ def test_a_lock_that_is_held_is_not_given_to_another(tmp_path: Path) -> None:
 def test_a_directory_made_here_is_its_owners_alone(tmp_path: Path) -> None:
     made = ensure_private_dir(tmp_path / "a" / "b")
     assert made.stat().st_mode & 0o777 == 0o700
+
+
+def test_each_directory_made_on_the_way_is_its_owners_alone(tmp_path: Path) -> None:
+    """A trainer that comes first makes the home for its outbox; the database is put there later."""
+    made = ensure_private_dir(tmp_path / "home" / "outbox")
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (made, made.parent)] == [0o700, 0o700]
+    (tmp_path / "open").mkdir(mode=0o755)
+    ensure_private_dir(tmp_path / "open" / "logs")
+    ensure_private_dir(tmp_path / "open")
+    assert stat.S_IMODE((tmp_path / "open").stat().st_mode) == 0o755
