@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 
 from flashtrial.local_runpod.database import Database
-from flashtrial.local_runpod.endpoints import Endpoint, Fields, Json, Template, derived_id, is_own_id
+from flashtrial.local_runpod.endpoints import Endpoint, Fields, Json, Template, derived_id, is_own_id, is_usable_id
 from flashtrial.local_runpod.errors import BadRequest
 
 
@@ -55,8 +55,8 @@ class Catalog:
         Raises `BadRequest` when there is neither, or a field has the wrong type.
         """
         endpoint_id = given.get("id") or derived_id(_name(given))
-        if not isinstance(endpoint_id, str):
-            raise BadRequest("id must be a string")
+        if not (isinstance(endpoint_id, str) and is_usable_id(endpoint_id)):
+            raise BadRequest("id must be a string of letters, digits, hyphens and underscores")
         endpoint = (self._endpoints.get(endpoint_id) or Endpoint(endpoint_id, {})).updated(given)
         match given.get("template"):
             case dict(template):

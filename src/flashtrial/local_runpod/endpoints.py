@@ -14,6 +14,7 @@ Fields: TypeAlias = Mapping[str, Json]
 
 LARGEST_COUNT = 2**53  # JSON's own bound on exact numbers
 
+_USABLE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _OWN_ID = re.compile(r"ft[a-z2-7]{14}")
 _NO_VALUE = re.compile("[\0\ud800-\udfff]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -28,6 +29,11 @@ def derived_id(name: str) -> str:
 def is_own_id(endpoint_id: str) -> bool:
     """Whether an id may have been made by `derived_id`."""
     return _OWN_ID.fullmatch(endpoint_id) is not None
+
+
+def is_usable_id(endpoint_id: str) -> bool:
+    """Whether an id, which may be another platform's, can stand in an address."""
+    return _USABLE_ID.fullmatch(endpoint_id) is not None
 
 
 @dataclass(frozen=True, slots=True)

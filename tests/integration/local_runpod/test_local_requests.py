@@ -155,6 +155,17 @@ def test_a_bad_graphql_request_is_answered_with_errors(idle: Instance, body: byt
     assert answer.get("error") or answer["errors"][0]["message"]
 
 
+@pytest.mark.parametrize("identity", ["a/b", "a b", "..", "a?b=c", "ü", "", 7])
+def test_an_endpoint_gets_no_id_that_no_address_can_hold(idle: Instance, identity: object) -> None:
+    query = "mutation save($input: EndpointInput!) { saveEndpoint(input: $input) { id } }"
+    given = {"name": "named", "id": identity, "workersMax": 0}
+    answer = idle.client.post("/graphql", json={"query": query, "variables": {"input": given}}).json()
+    if identity == "":
+        assert answer["data"]["saveEndpoint"]["id"], "none was given: it follows from the name"
+    else:
+        assert "id must be" in answer["errors"][0]["message"]
+
+
 def test_network_volumes_are_made_once(idle: Instance) -> None:
     given = {"name": "data", "size": 50, "dataCenterId": "EU-RO-1"}
     made = idle.client.post("/v1/networkvolumes", json=given).json()
