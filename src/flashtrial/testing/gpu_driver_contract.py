@@ -2,7 +2,7 @@
 
 import abc
 
-from flashtrial.worker.gpu.driver import Gpu, GpuDriver, GpuReading
+from flashtrial.core.gpu.driver import Gpu, GpuDriver, GpuReading
 
 STRANGER = Gpu(99, "GPU-00000000-0000-0000-0000-000000000000", "of another machine", 99)
 

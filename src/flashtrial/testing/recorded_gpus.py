@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from flashtrial.worker.gpu.driver import Gpu, GpuDriver, GpuReading
+from flashtrial.core.gpu.driver import Gpu, GpuDriver, GpuReading
 
 _PARTS: Final = ("memory", "utilization_percent", "temperature_celsius", "power_watts", "processes")
 

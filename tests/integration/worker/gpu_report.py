@@ -4,10 +4,10 @@ import dataclasses
 import json
 import sys
 
+from flashtrial.core.gpu import telemetry
+from flashtrial.core.gpu.driver import NoGpus
+from flashtrial.core.gpu.nvml import open_nvml
 from flashtrial.testing.recorded_gpus import recording_of
-from flashtrial.worker.gpu import telemetry
-from flashtrial.worker.gpu.driver import NoGpus
-from flashtrial.worker.gpu.nvml import open_nvml
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from flashtrial.core.clock import SystemClock
+from flashtrial.core.gpu.driver import Gpu, GpuDriver, GpuHealth, GpuMemory, GpuProcess, GpuReading
 from flashtrial.process.child import Child
 from flashtrial.process.environment import BASE
 from flashtrial.process.launch import Launcher, StartMethod
@@ -25,7 +26,6 @@ from flashtrial.testing.recorded_gpus import RecordedGpus
 from flashtrial.worker.class_executor import ClassExecutor
 from flashtrial.worker.entrypoint import Worker
 from flashtrial.worker.function_executor import FunctionExecutor
-from flashtrial.worker.gpu.driver import Gpu, GpuDriver, GpuHealth, GpuMemory, GpuProcess, GpuReading
 from flashtrial.worker.gpu.families import family_of
 from flashtrial.worker.gpu.placement import MIB, Rules
 from flashtrial.worker.gpu.policy import Placement
@@ -456,7 +456,7 @@ async def main():
     return [await entrypoint.handler(job) for job in jobs]
 
 answers = asyncio.run(main())
-gpu = [name for name in sys.modules if name == "pynvml" or name.startswith("flashtrial.worker.gpu.")]
+gpu = [name for name in sys.modules if name == "pynvml" or name.startswith(("flashtrial.worker.gpu.", "flashtrial.core.gpu."))]
 print(json.dumps([[answer["json_result"] for answer in answers], sorted(gpu)]))
 """
 

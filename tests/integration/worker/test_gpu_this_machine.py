@@ -1,9 +1,9 @@
 """NVML's driver keeps the contract on whatever machine this is: without a GPU, with one, or over a stand-in."""
 
+from flashtrial.core.gpu.driver import GpuDriver, NoGpus
+from flashtrial.core.gpu.nvml import open_nvml
 from flashtrial.testing.gpu_driver_contract import GpuDriverContract
 from flashtrial.testing.recorded_gpus import RecordedGpus, recording_of
-from flashtrial.worker.gpu.driver import GpuDriver, NoGpus
-from flashtrial.worker.gpu.nvml import open_nvml
 
 
 class TestNvmlDriver(GpuDriverContract):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flashtrial.worker.gpu.driver import Gpu, GpuMemory
+from flashtrial.core.gpu.driver import Gpu, GpuMemory
 from flashtrial.worker.gpu.placement import (
     MIB,
     Admit,

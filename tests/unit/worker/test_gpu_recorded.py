@@ -1,8 +1,8 @@
 """The recorded driver keeps the contract that NVML's keeps, and plays what it was given."""
 
+from flashtrial.core.gpu.driver import Gpu, GpuDriver, GpuHealth, GpuMemory, GpuProcess, GpuReading, NoGpus
 from flashtrial.testing.gpu_driver_contract import GpuDriverContract
 from flashtrial.testing.recorded_gpus import RecordedGpus, recording_of
-from flashtrial.worker.gpu.driver import Gpu, GpuDriver, GpuHealth, GpuMemory, GpuProcess, GpuReading, NoGpus
 
 GIB = 1024**3
 FIRST = Gpu(0, "GPU-a", "H100", 0)

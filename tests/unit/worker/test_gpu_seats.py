@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from flashtrial.core.clock import SystemClock
+from flashtrial.core.gpu.driver import Gpu, GpuHealth, GpuMemory, GpuReading
 from flashtrial.process.channel import Channel, socket_pair
 from flashtrial.process.child import Child
 from flashtrial.testing.recorded_gpus import RecordedGpus
-from flashtrial.worker.gpu.driver import Gpu, GpuHealth, GpuMemory, GpuReading
 from flashtrial.worker.gpu.placement import MIB, Rules
 from flashtrial.worker.gpu.policy import NoSeat, Placement
 from flashtrial.worker.gpu.seats import GpuSeats, Seat

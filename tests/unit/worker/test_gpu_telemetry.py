@@ -1,8 +1,8 @@
 """GPU figures have fixed names, and each fails alone."""
 
+from flashtrial.core.gpu.driver import Gpu, GpuHealth, GpuMemory, GpuProcess, GpuReading, NoGpus
+from flashtrial.core.gpu.telemetry import GpuSample, held_by, sample
 from flashtrial.testing.recorded_gpus import RecordedGpus
-from flashtrial.worker.gpu.driver import Gpu, GpuHealth, GpuMemory, GpuProcess, GpuReading, NoGpus
-from flashtrial.worker.gpu.telemetry import GpuSample, held_by, sample
 
 GIB = 1024**3
 WHOLE = GpuReading(

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flashtrial.core.gpu.driver import Gpu, GpuHealth, GpuMemory, GpuProcess, GpuReading, NoGpus
 from flashtrial.testing.clock import FakeClock
 from flashtrial.testing.recorded_gpus import RecordedGpus
 from flashtrial.worker.gpu.attribution import Party, by_gain
-from flashtrial.worker.gpu.driver import Gpu, GpuHealth, GpuMemory, GpuProcess, GpuReading, NoGpus
 from flashtrial.worker.gpu.placement import MIB, Admit, Evict, Rules, Wait
 from flashtrial.worker.gpu.policy import Placement
 from flashtrial.worker.gpu.tenancy import Tenancy, Wish

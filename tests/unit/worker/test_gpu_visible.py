@@ -2,8 +2,8 @@
 
 import pytest
 
-from flashtrial.worker.gpu.driver import UNKNOWN_BOARD, Gpu
-from flashtrial.worker.gpu.visible import VARIABLE, visible_gpus, visible_variable
+from flashtrial.core.gpu.driver import UNKNOWN_BOARD, Gpu
+from flashtrial.core.gpu.visible import VARIABLE, visible_gpus, visible_variable
 
 # the ids are those of PyTorch's own test of partial ids; the last board is split
 BOARDS = tuple(

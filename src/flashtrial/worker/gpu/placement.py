@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from flashtrial.worker.gpu.driver import Gpu, GpuMemory
+from flashtrial.core.gpu.driver import Gpu, GpuMemory
 from flashtrial.worker.gpu.policy import Placement
 
 MIB: Final = 1024 * 1024

@@ -20,14 +20,14 @@ from dataclasses import dataclass
 from typing import Final, ParamSpec, TypeVar
 
 from flashtrial.core.clock import Clock
+from flashtrial.core.gpu.driver import Gpu, NoGpus
+from flashtrial.core.gpu.nvml import open_nvml
+from flashtrial.core.gpu.visible import VARIABLE, visible_variable
 from flashtrial.process.child import Child
-from flashtrial.worker.gpu.driver import Gpu, NoGpus
 from flashtrial.worker.gpu.families import family_of
-from flashtrial.worker.gpu.nvml import open_nvml
 from flashtrial.worker.gpu.placement import Admit, Decision, Evict, Rules, Wait
 from flashtrial.worker.gpu.policy import NoSeat, Placement
 from flashtrial.worker.gpu.tenancy import Tenancy, Wish
-from flashtrial.worker.gpu.visible import VARIABLE, visible_variable
 
 RECHECK_S: Final = 2.0
 """Who waits asks again after so many seconds even when nothing changed here: others may use the GPU, too."""

@@ -12,13 +12,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from flashtrial.core.clock import Clock
+from flashtrial.core.gpu.driver import Gpu, GpuDriver, GpuReading
+from flashtrial.core.gpu.telemetry import held_by
+from flashtrial.core.gpu.visible import visible_gpus
 from flashtrial.worker.gpu import attribution, placement
 from flashtrial.worker.gpu.attribution import Party
-from flashtrial.worker.gpu.driver import Gpu, GpuDriver, GpuReading
 from flashtrial.worker.gpu.placement import Admit, Decision, Demand, Device, Rules, Tenant
 from flashtrial.worker.gpu.policy import Placement
-from flashtrial.worker.gpu.telemetry import held_by
-from flashtrial.worker.gpu.visible import visible_gpus
 
 
 @dataclass(frozen=True, slots=True)

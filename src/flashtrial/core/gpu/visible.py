@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from flashtrial.worker.gpu.driver import UNKNOWN_BOARD, Gpu
+from flashtrial.core.gpu.driver import UNKNOWN_BOARD, Gpu
 
 VARIABLE: Final = "CUDA_VISIBLE_DEVICES"
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from flashtrial.worker.gpu.driver import Gpu, GpuDriver, GpuProcess, GpuReading
+from flashtrial.core.gpu.driver import Gpu, GpuDriver, GpuProcess, GpuReading
 
 PREFIX: Final = "sys/gpu."
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from flashtrial.worker.gpu.driver import Gpu, GpuDriver, GpuHealth, GpuMemory, GpuProcess, GpuReading, NoGpus
+from flashtrial.core.gpu.driver import Gpu, GpuDriver, GpuHealth, GpuMemory, GpuProcess, GpuReading, NoGpus
 
 _MILLIWATTS: Final = 1000.0
 
