@@ -456,7 +456,7 @@ async def main():
     return [await entrypoint.handler(job) for job in jobs]
 
 answers = asyncio.run(main())
-gpu = [name for name in sys.modules if name == "pynvml" or name.startswith(("flashtrial.worker.gpu.", "flashtrial.core.gpu."))]
+gpu = [name for name in sys.modules if name.startswith(("pynvml", "flashtrial.worker.gpu.", "flashtrial.core.gpu."))]
 print(json.dumps([[answer["json_result"] for answer in answers], sorted(gpu)]))
 """
 
