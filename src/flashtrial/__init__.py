@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     __commit__: str
-    from flashtrial.tracking.run import Op, Run, finish, init, log
+    from flashtrial.tracking.api import finish, init, log
+    from flashtrial.tracking.run import Op, Run
     from flashtrial.tracking.settings import Settings
 
 __version__ = "0.1.0"
@@ -17,9 +18,9 @@ _HOMES = {
     "Op": "flashtrial.tracking.run",
     "Run": "flashtrial.tracking.run",
     "Settings": "flashtrial.tracking.settings",
-    "finish": "flashtrial.tracking.run",
-    "init": "flashtrial.tracking.run",
-    "log": "flashtrial.tracking.run",
+    "finish": "flashtrial.tracking.api",
+    "init": "flashtrial.tracking.api",
+    "log": "flashtrial.tracking.api",
 }
 
 __all__ = ["Op", "Run", "Settings", "__commit__", "__version__", "finish", "init", "log"]

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-CHILD = ["flashtrial.process.instance_host", "flashtrial.process.zygote", "flashtrial.tracking.run"]
+CHILD = ["flashtrial.process.instance_host", "flashtrial.process.zygote", "flashtrial.tracking.api"]
 
 
 def loaded_by(modules: list[str]) -> set[str]:

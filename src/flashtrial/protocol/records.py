@@ -21,10 +21,15 @@ console   ``{"stream": "stdout" | "stderr", "line": int, "text": str}``
 config    ``{"set": {…}}`` merged deeply over what is there
 tags      ``{"tags": [str, …]}`` the whole array, replacing; with ``"add"`` or ``"remove"`` (arrays too) beside it,
           those alone count, and ``tags`` is the whole as far as its writer knows it
-data      ``{"name": str, "type": str, "step": int | None, "value": …}`` string series and the like
-state     ``{"status": RunStatus, "project"?, "name"?, "config"?, "tags"?, "host"?, "reason"?, "guest"?}``; the first
-          record of a writer is the state record that opens (or joins) the run. With ``"guest": true`` the writer is one
-          of several and the run not its own: of its states only ``failed`` is one of the run
+data      ``{"name": str, "type": str, "step": int | None, "value": …}`` string series and the like; of type
+          ``alert``: name ``alert``, value ``{"title": str, "text": str, "level": "INFO" | "WARN" | "ERROR", "url"?}``
+state     ``{"status": RunStatus, "project"?, "name"?, "config"?, "tags"?, "host"?, "reason"?, "guest"?, "resumed"?,
+          "fork"?}``; the first record of a writer is the state record that opens (or joins) the run. With ``"guest":
+          true`` the writer is one of several and the run not its own: of its states only ``failed`` is one of the run.
+          With ``"resumed": true`` its owner goes on with a run that was opened before (the first one to open it may say
+          so too, as rank 0 does of an id that its launcher made); what goes on is a new attempt. ``"fork": {"run_id":
+          str, "step": int | None, "inherit_config": bool, "inherit_tags": bool}`` is in the opening of a new run only:
+          it starts from that run's step (None: from its last); config and tags given beside it go over what it inherits
 ========  =====================================================================================================
 """
 

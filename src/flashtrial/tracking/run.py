@@ -5,28 +5,26 @@ it, within a budget. Standard library and ormsgpack only: this runs inside user 
 """
 
 import logging
-import operator
-import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from enum import StrEnum
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
-from flashtrial.core import env
-from flashtrial.core.errors import ConfigurationError, FlashtrialError
-from flashtrial.core.ids import new_id
+from flashtrial.core.errors import FlashtrialError
 from flashtrial.protocol.records import JsonValue, RecordKind
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.tracking.address import find_address
+from flashtrial.tracking.arguments import parse_config, parse_step, parse_tags
 from flashtrial.tracking.delivery import FinishReport, wait_for_delivery
 from flashtrial.tracking.endings import ending_by, parse_ending
-from flashtrial.tracking.names import readable_name
 from flashtrial.tracking.open_runs import OpenRuns
-from flashtrial.tracking.ranks import rank_of
-from flashtrial.tracking.settings import EffectiveSettings, SettingsLike, resolve
-from flashtrial.tracking.values import MAX_NAME_CHARS, parse_logged, plain, text
+from flashtrial.tracking.outbox import OutboxUnwritable
+from flashtrial.tracking.parts import RunPart, RunParts
+from flashtrial.tracking.settings import EffectiveSettings
+from flashtrial.tracking.values import Exhibits, Other, parse_logged, text
 from flashtrial.tracking.writer import JOINING, RunWriter
 
 logger = logging.getLogger(__name__)
@@ -39,27 +37,44 @@ class RunFinished(FlashtrialError):
     """Raised when something is logged to a run that has been finished."""
 
 
+class Role(StrEnum):
+    """What a process is to a run.
+
+    An owner opened it and ends it. A guest is a rank above 0 that attached: it ends nothing, but that it failed is a
+    failure of the run. A member got the run by fork or by pickling, and its end says nothing of the run's.
+    """
+
+    OWNER = "owner"
+    GUEST = "guest"
+    MEMBER = "member"
+
+
 class Run:
     """One tracked run, open in this process. Made by `init`; threads may share it.
 
-    A process that got the run by fork or by pickling joins it: it logs with a writer of its own, and neither its
-    `finish` nor its exit ends the run. Nor does that of a guest, a rank above 0 that attached (see `init`), but that a
-    guest failed is a failure of the run.
+    Each process logs with a writer of its own. Whether its `finish`, or its exit, ends the run is a matter of `Role`.
     """
 
-    def __init__(
-        self, writer: RunWriter, name: str, tags: Iterable[str] = (), *, is_owner: bool = True, is_guest: bool = False
-    ) -> None:
+    def __init__(self, writer: RunWriter, name: str, tags: Iterable[str] = (), *, role: Role = Role.OWNER) -> None:
         self.id = writer.run_id
         self.name = name
         self._writer = writer
         self._tags = list(tags)
-        self._is_owner = is_owner
-        self._is_guest = is_guest
+        self._role = role
+        self._parts = RunParts()
         self._lock = threading.RLock()  # guards step, tags and the end; reentrant for signal handlers
         self._step = 0
-        self._is_finished = False
+        self._is_finished = False  # takes nothing more
+        self._is_ended = False  # the record of its end is written
         self._report: FinishReport | None = None
+
+    @property
+    def settings(self) -> EffectiveSettings:
+        return self._writer.settings
+
+    @property
+    def is_owner(self) -> bool:
+        return self._role is Role.OWNER
 
     @property
     def project(self) -> str:
@@ -76,35 +91,45 @@ class Run:
         """The tags as far as this process knows them: of a run that was opened elsewhere, those it changed itself."""
         return list(self._tags)
 
+    def start_parts(self, parts: Iterable[RunPart]) -> None:
+        """Let `parts` run beside this run until it is finished; for whoever opened it. Never raises for a part."""
+        self._parts = RunParts(parts)
+        self._parts.start(self)
+
+    def append(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Write one record of whatever kind, also while the run is ending: for its parts. Raises `JournalClosed`."""
+        self._writer.append(kind, body)
+
     def log(self, data: Mapping[str, Any], step: int | None = None) -> None:
         """Log values at `step`, by default one more than the last. They are on the disk when this returns.
 
-        Values are numbers, numpy or torch scalars, strings, lists, and dicts of those. Raises `TypeError` naming the
-        key for others, `ValueError` for a step beyond 64 bits and for a name that is empty or longer than 1024
-        characters, `RunFinished`.
+        Values are numbers, numpy or torch scalars, strings, images, tables and the like, lists, and dicts of those.
+        Raises `TypeError` naming the key for others, `ValueError` for a step beyond 64 bits and for a name that is
+        empty or longer than 1024 characters, `RunFinished`.
         """
         numbers, others = parse_logged(data)
+        made = [*self._records_of(others)] if others else ()
         with self._lock:
             if self._is_finished:
                 self._check_open()
-            step = self._step if step is None else _step(step)
+            step = self._step if step is None else parse_step(step)
             self._step = step + 1
             if numbers:
                 self._writer.append(_METRIC, {"step": step, "values": numbers})
-            for datum in others:
-                self._writer.append(_DATA, {"name": datum.name, "type": datum.type, "step": step, "value": datum.value})
+            for kind, body in made:
+                self._writer.append(kind, {**body, "step": step})
 
     def add_tags(self, tags: str | Iterable[str]) -> None:
         """Add tags that are not there yet. Raises `RunFinished`."""
-        self._change_tags(add=_tags(tags))
+        self._change_tags(add=parse_tags(tags))
 
     def remove_tags(self, tags: str | Iterable[str]) -> None:
         """Remove tags; those that are not there do no harm. Raises `RunFinished`."""
-        self._change_tags(remove=_tags(tags))
+        self._change_tags(remove=parse_tags(tags))
 
     def update_config(self, config: Mapping[str, Any]) -> None:
         """Merge `config` deeply over the run's. Raises `RunFinished` and `ConfigurationError`."""
-        news = _config(config)
+        news = parse_config(config)
         with self._lock:
             self._check_open()
             self._writer.append(RecordKind.CONFIG, {"set": news})
@@ -125,16 +150,14 @@ class Run:
         with self._lock:
             if self._report is not None:
                 return self._report
-            if (self._is_owner or self._is_guest) and not self._is_finished:
-                self._writer.append(
-                    RecordKind.STATE, {"status": ending.value, **_reason(reason), **_guest(self._is_guest)}
-                )
             self._is_finished = True
+        self._parts.close()
+        self._end(ending, reason)
         timeout_s = self._writer.settings.finish_timeout_s if timeout_s is None else timeout_s
         report = self._wait(ending, timeout_s)
         self._report = report
         self._writer.close()
-        _open_runs.discard(self)
+        open_runs.discard(self)
         level = logging.WARNING if _is_worth_a_warning(report, timeout_s) else logging.INFO
         logger.log(level, "%s", report, extra={"action": "run_finished", "run_id": self.id})
         return report
@@ -147,7 +170,8 @@ class Run:
     def renew_after_fork(self) -> None:
         """In the child of a fork: join the run instead of owning it."""
         self._lock = threading.RLock()
-        self._is_owner = self._is_guest = False
+        self._role = Role.MEMBER
+        self._parts.renew_after_fork()
         self._writer.renew_after_fork()
 
     def __enter__(self) -> "Run":
@@ -164,6 +188,31 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run {self.id} {self.name!r} of project {self.project!r}>"
+
+    def _records_of(self, others: Iterable[Other]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Kind and body of each record, less its step. Not under the lock: an image may take a while."""
+        for other in others:
+            if isinstance(other, Exhibits):
+                yield from self._staged(other)
+            else:
+                yield _DATA, {"name": other.name, "type": other.type, "value": other.value}
+
+    def _staged(self, exhibits: Exhibits) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        for index, value in enumerate(exhibits.values):
+            try:
+                kind, body = value.stage_record(self._writer.settings.outbox)
+            except OutboxUnwritable as error:
+                self._writer.lose(error)
+            else:
+                yield kind, {**body, "name": exhibits.name, **({"index": index} if exhibits.is_list else {})}
+
+    def _end(self, ending: RunStatus, reason: str | None) -> None:
+        """Write the record of the run's end, once, if this process has one to write."""
+        with self._lock:
+            if not self._is_ended and self._role is not Role.MEMBER:
+                said = {"reason": text(reason)} if reason else {}
+                self._writer.append(RecordKind.STATE, {"status": ending.value, **said, **guest_mark(self._role)})
+            self._is_ended = True
 
     def _check_open(self) -> None:
         if self._is_finished:
@@ -185,7 +234,7 @@ class Run:
         return FinishReport(
             run_id=self.id,
             url=self.url,
-            status=status if self._is_owner else RunStatus.RUNNING,
+            status=status if self.is_owner else RunStatus.RUNNING,
             written=writer.last_seq,
             sent=delivery.sent,
             refused=delivery.refused,
@@ -196,61 +245,7 @@ class Run:
         )
 
 
-_open_runs: OpenRuns[Run] = OpenRuns()
-
-
-def init(  # noqa: PLR0917 - the order of the Pluto family, which scripts rely on
-    project: str | None = None,
-    name: str | None = None,
-    config: Mapping[str, Any] | None = None,
-    tags: str | Iterable[str] | None = None,
-    settings: SettingsLike = None,
-    run_id: str | None = None,
-    resume: bool | None = None,
-) -> Run:
-    """Open a run: a new one, or with `run_id` the one of that id, from whatever process or machine.
-
-    Writes to the local disk and never waits for the network. Of a run that is opened again only what is given here is
-    changed; ``resume=False`` makes `run_id` the id of a new run.
-
-    Whoever opens a run by `run_id` goes on with it, and its `finish` ends it: of several, the last one counts. In a
-    distributed job only rank 0 does, or who says ``resume=True``: the other ranks are guests of the run, which they
-    neither open again nor end. Raises `ConfigurationError`, `OutboxUnwritable` and `RecordTooLarge`.
-    """
-    if resume and not run_id:
-        raise ConfigurationError("resume needs the run_id of the run to go on with")
-    environment = env.snapshot()
-    effective = resolve(settings, environment, project=project and _name("project", project))
-    is_new = run_id is None or resume is False
-    is_guest = not is_new and resume is None and rank_of(environment) > 0
-    identity = new_id("run") if run_id is None else _name("run_id", run_id)
-    name = _name("name", name) if name else (readable_name(identity) if is_new else None)
-    opening: dict[str, JsonValue] = {
-        "status": RunStatus.RUNNING.value,
-        "project": effective.project if is_new else project,
-        "name": name,
-        "config": (_config(config) or None) if config is not None else None,
-        "tags": [*_tags(tags)] if tags else None,
-        "host": os.uname().nodename if is_new else None,
-        **_guest(is_guest),
-    }
-    writer = RunWriter(identity, effective, {key: value for key, value in opening.items() if value is not None})
-    writer.open()
-    run = Run(writer, name or identity, _tags(tags or ()), is_owner=not is_guest, is_guest=is_guest)
-    _open_runs.add(run)
-    return run
-
-
-def log(data: Mapping[str, Any], step: int | None = None) -> None:
-    """`Run.log` of the newest run that is open in this process. Raises `NoActiveRun`."""
-    _open_runs.newest().log(data, step)
-
-
-def finish(
-    status: RunStatus | str = RunStatus.FINISHED, reason: str | None = None, *, timeout_s: float | None = None
-) -> FinishReport:
-    """`Run.finish` of the newest run that is open in this process. Raises `NoActiveRun`."""
-    return _open_runs.newest().finish(status, reason, timeout_s=timeout_s)
+open_runs: OpenRuns[Run] = OpenRuns()
 
 
 def _is_worth_a_warning(report: FinishReport, waited_s: float) -> bool:
@@ -260,50 +255,14 @@ def _is_worth_a_warning(report: FinishReport, waited_s: float) -> bool:
 
 def _join(run_id: str, name: str, tags: tuple[str, ...], settings: EffectiveSettings, opened_ms: int) -> Run:
     """The run of another process, in a process that unpickled it."""
-    run = Run(RunWriter(run_id, settings, JOINING, opened_ms), name, tags, is_owner=False)
-    _open_runs.add(run)
+    run = Run(RunWriter(run_id, settings, JOINING, opened_ms), name, tags, role=Role.MEMBER)
+    open_runs.add(run)
     return run
 
 
-def _step(step: int) -> int:
-    """`step` as an integer with a successor. Raises `TypeError` and `ValueError`."""
-    if type(step) is not int:
-        step = operator.index(step)
-    if not -(2**63) <= step < 2**63 - 1:
-        raise ValueError(f"step {step} does not fit 64 bits")
-    return step
-
-
-def _tags(tags: str | Iterable[str]) -> list[str]:
-    """Tags without repetition, in order; one string is one tag. Raises `ConfigurationError`."""
-    return list(dict.fromkeys(_name("tag", tag) for tag in ([tags] if isinstance(tags, str) else tags)))
-
-
-def _config(config: object) -> JsonValue:
-    """`config`, a map or an object with attributes (argparse's, a dataclass), as records hold it.
-
-    Raises `ConfigurationError`.
-    """
-    match config:
-        case Mapping():
-            return plain(config)
-        case object(__dict__=dict(attributes)):
-            return plain(attributes)
-    raise ConfigurationError(f"config is a dict or an object with attributes, not {config!r:.80}")
-
-
-def _name(what: str, value: object) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME_CHARS:
-        raise ConfigurationError(f"{what} is a text of 1 to {MAX_NAME_CHARS} characters, not {value!r:.80}")
-    return text(value)
-
-
-def _guest(is_guest: bool) -> dict[str, JsonValue]:
-    return {"guest": True} if is_guest else {}
-
-
-def _reason(reason: str | None) -> dict[str, JsonValue]:
-    return {"reason": text(reason)} if reason else {}
+def guest_mark(role: Role) -> dict[str, JsonValue]:
+    """What a guest's state records say beside the state."""
+    return {"guest": True} if role is Role.GUEST else {}
 
 
 Op = Run

@@ -6,11 +6,12 @@ Scalars of numpy and torch are taken by their ``item()``. Nothing is dropped: wh
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, SupportsFloat, TypeAlias, cast, runtime_checkable
 
-from flashtrial.protocol.records import JsonValue
+from flashtrial.protocol.records import JsonValue, RecordKind
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,20 @@ class _Scalar(Protocol):
     def tolist(self) -> Any: ...
 
 
+@runtime_checkable
+class Loggable(Protocol):
+    """A value that makes its own record: an image, a table. `docs/decisions/011` says how one is logged."""
+
+    def stage_record(self, outbox: Path) -> tuple[RecordKind, Mapping[str, JsonValue]]:
+        """Kind and body of the record, whose bytes, where it has any, lie beside `outbox` when this returns.
+
+        Called in the caller's thread before the run is locked; ``name`` and ``step`` (and ``index``, in a list) are
+        put into the body afterwards. Raises `OutboxUnwritable` where the disk does not take the bytes, which costs
+        this value only.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Datum:
     """A value that is no number: one entry of a string series, or a list. `type` is ``string`` or ``list``."""
@@ -50,10 +65,20 @@ class Datum:
     value: JsonValue
 
 
-_Taker: TypeAlias = "Callable[[str, Any, int], Number | Datum]"  # of name, value, and how deep it may nest
+@dataclass(frozen=True, slots=True)
+class Exhibits:
+    """Values that make their own records: one, or those of a list (`is_list`), which are told apart by ``index``."""
+
+    name: str
+    values: tuple[Loggable, ...]
+    is_list: bool = False
 
 
-def parse_logged(values: Mapping[str, Any]) -> tuple[Mapping[str, Number], tuple[Datum, ...]]:
+Other: TypeAlias = Datum | Exhibits
+_Taker: TypeAlias = "Callable[[str, Any, int], Number | Other]"  # of name, value, and how deep it may nest
+
+
+def parse_logged(values: Mapping[str, Any]) -> tuple[Mapping[str, Number], tuple[Other, ...]]:
     """The numbers by name, and the other data, in `values`; nested maps are flattened with ``/``.
 
     `values` itself is in the answer when it holds floats only. Raises `TypeError` naming key and type for a value that
@@ -63,7 +88,7 @@ def parse_logged(values: Mapping[str, Any]) -> tuple[Mapping[str, Number], tuple
     if _ONLY_FLOATS.issuperset(map(type, values.values())) and (_names.issuperset(values) or _are_names(values)):
         return values, ()
     numbers: dict[str, Number] = dict(values)
-    data: dict[str, Datum] = {}
+    data: dict[str, Other] = {}
     for name, value in values.items():
         if type(value) is float:
             continue
@@ -83,10 +108,10 @@ def parse_logged(values: Mapping[str, Any]) -> tuple[Mapping[str, Number], tuple
     return numbers, ()
 
 
-def _parse_anew(values: Mapping[Any, Any]) -> tuple[Mapping[str, Number], tuple[Datum, ...]]:
+def _parse_anew(values: Mapping[Any, Any]) -> tuple[Mapping[str, Number], tuple[Other, ...]]:
     """The same for maps with keys that are no texts, by the names that they have as texts."""
     numbers: dict[str, Number] = {}
-    data: dict[str, Datum] = {}
+    data: dict[str, Other] = {}
     _collect(values, "", MAX_DEPTH, numbers, data)
     _are_names(numbers)
     _are_names(data)
@@ -135,7 +160,7 @@ def _are_names(names: Iterable[object]) -> bool:
 
 
 def _collect(
-    values: Mapping[Any, Any], prefix: str, depth: int, numbers: dict[str, Number], data: dict[str, Datum]
+    values: Mapping[Any, Any], prefix: str, depth: int, numbers: dict[str, Number], data: dict[str, Other]
 ) -> None:
     """Put what is in `values` into `numbers` and `data`, by its full name."""
     if depth == 0:
@@ -148,7 +173,7 @@ def _collect(
             _put(name, value, depth, numbers, data)
 
 
-def _put(name: str, value: Any, depth: int, numbers: dict[str, Number], data: dict[str, Datum]) -> None:
+def _put(name: str, value: Any, depth: int, numbers: dict[str, Number], data: dict[str, Other]) -> None:
     taker = _takers.get(type(value)) or _learn_taker(name, value)
     if taker is _no_taker:
         _collect(value, f"{name}/", depth - 1, numbers, data)
@@ -156,13 +181,13 @@ def _put(name: str, value: Any, depth: int, numbers: dict[str, Number], data: di
     if name in numbers or name in data:
         raise ValueError(f"two values are named {name!r}")
     parsed = taker(name, value, depth)
-    if isinstance(parsed, Datum):
-        data[name] = parsed
-    else:
+    if isinstance(parsed, int | float):
         numbers[name] = parsed
+    else:
+        data[name] = parsed
 
 
-def _parse(name: str, value: Any, depth: int) -> Number | Datum:
+def _parse(name: str, value: Any, depth: int) -> Number | Other:
     return (_takers.get(type(value)) or _learn_taker(name, value))(name, value, depth)
 
 
@@ -174,7 +199,7 @@ def _learn_taker(name: str, value: object) -> _Taker:
     return taker
 
 
-def _taker_for(name: str, value: object) -> _Taker:
+def _taker_for(name: str, value: object) -> _Taker:  # noqa: PLR0911 - one a kind of value
     """What takes values of this value's type. Raises `TypeError` when nothing does."""
     match value:
         case Mapping():
@@ -183,6 +208,8 @@ def _taker_for(name: str, value: object) -> _Taker:
             return _take_number
         case str():
             return _take_text
+        case Loggable():
+            return _take_exhibit
         case list() | tuple():
             return _take_list
         case _Scalar():
@@ -192,7 +219,7 @@ def _taker_for(name: str, value: object) -> _Taker:
     kind = type(value)
     raise TypeError(
         f"{name!r} is a {kind.__module__}.{kind.__qualname__}, which cannot be logged: "
-        "log numbers, strings, or lists and dicts of them"
+        "log numbers, strings, images, tables and the like, or lists and dicts of them"
     )
 
 
@@ -201,7 +228,7 @@ def _is_numpy_floating(kind: type) -> bool:
     return any((base.__module__, base.__name__) == ("numpy", "floating") for base in kind.__mro__)
 
 
-def _no_taker(*_: object) -> Number | Datum:
+def _no_taker(*_: object) -> Number | Other:
     """Stands for maps, which have no value of their own: whoever meets one goes into it."""
     raise NotImplementedError
 
@@ -214,7 +241,13 @@ def _take_text(name: str, value: str, _depth: int) -> Datum:
     return Datum(name, "string", text(value))
 
 
-def _take_list(name: str, value: Iterable[Any], depth: int) -> Datum:
+def _take_exhibit(name: str, value: Loggable, _depth: int) -> Exhibits:
+    return Exhibits(name, (value,))
+
+
+def _take_list(name: str, value: Sequence[Any], depth: int) -> Other:
+    if value and all(_is_exhibit(item) for item in value):
+        return Exhibits(name, tuple(value), is_list=True)
     return Datum(name, "list", [_element(name, item, depth - 1) for item in value])
 
 
@@ -222,7 +255,12 @@ def _take_as_float(_name: str, value: SupportsFloat, _depth: int) -> float:
     return float(value)
 
 
-def _take_scalar(name: str, value: _Scalar, depth: int) -> Number | Datum:
+def _is_exhibit(value: object) -> bool:
+    taker = _takers.get(type(value))
+    return taker is _take_exhibit or (taker is None and isinstance(value, Loggable))
+
+
+def _take_scalar(name: str, value: _Scalar, depth: int) -> Number | Other:
     if value.shape and math.prod(value.shape) != 1:
         return _parse(name, value.tolist(), depth)
     item: object = value.item()
@@ -236,6 +274,8 @@ def _element(name: str, value: Any, depth: int) -> JsonValue:
     if isinstance(value, Mapping):
         return {text(_key(key)): _element(f"{name}/{key}", item, depth - 1) for key, item in value.items()}
     parsed = _parse(name, value, depth)
+    if isinstance(parsed, Exhibits):
+        raise TypeError(f"{name!r} has a {type(value).__name__} among other values: log it under a name of its own")
     return parsed.value if isinstance(parsed, Datum) else parsed
 
 

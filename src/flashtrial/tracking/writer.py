@@ -82,7 +82,7 @@ class RunWriter:
         except ormsgpack.MsgpackEncodeError:  # a lone surrogate, a key that is no text, an integer of 65 bits
             self._append_mended(kind, body, time_ms)
         except (OutboxUnwritable, RecordTooLarge) as error:
-            self._lose(error)
+            self.lose(error)
         if time.monotonic() >= self._next_check:
             self.see_to_sync()
 
@@ -137,9 +137,10 @@ class RunWriter:
         try:
             (self._journal or self._opened()).append(kind, mended, time_ms)
         except (OutboxUnwritable, RecordTooLarge) as error:
-            self._lose(error)
+            self.lose(error)
 
-    def _lose(self, error: Exception) -> None:
+    def lose(self, error: Exception) -> None:
+        """Count something of the run that the disk did not take, and say it now and then."""
         self.lost += 1
         if self.lost & (self.lost - 1) == 0:  # the first, second, fourth, eighth …
             logger.error(

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import flashtrial
 from flashtrial.protocol.records import JournalHeader
 from flashtrial.tracking.outbox import Journal
+from flashtrial.tracking.run import Run
+from testkit.journals import Init
 
 JournalMaker = Callable[[str], Journal]
 
@@ -30,3 +34,19 @@ def new_journal(outbox: Path) -> Iterator[JournalMaker]:
     yield make
     for journal in made:
         journal.close()
+
+
+@pytest.fixture
+def init(outbox: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Init]:
+    """`flashtrial.init` as in a worker, where nothing is started, in the test's outbox; ends what it began."""
+    monkeypatch.setenv("FLASHTRIAL_WORKER_ID", "worker_1")
+    made: list[Run] = []
+
+    def start(**arguments: Any) -> Run:
+        settings = {"outbox": outbox, **arguments.pop("settings", {})}
+        made.append(flashtrial.init(settings=settings, **arguments))
+        return made[-1]
+
+    yield start
+    for run in made:
+        run.finish()

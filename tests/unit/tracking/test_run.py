@@ -3,7 +3,6 @@
 import argparse
 import operator
 import pickle
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -14,46 +13,11 @@ import pytest
 
 import flashtrial
 from flashtrial.core.errors import ConfigurationError
-from flashtrial.protocol.records import Record, decode_record, read_frames
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.tracking.delivery import FinishReport
-from flashtrial.tracking.journal_reader import JournalReader
 from flashtrial.tracking.open_runs import NoActiveRun
 from flashtrial.tracking.run import Run, RunFinished
-
-Init = Callable[..., Run]
-
-
-@pytest.fixture
-def init(outbox: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Init]:
-    """`flashtrial.init` as in a worker, where nothing is started, in the test's outbox; ends what it began."""
-    monkeypatch.setenv("FLASHTRIAL_WORKER_ID", "worker_1")
-    made: list[Run] = []
-
-    def start(**arguments: Any) -> Run:
-        settings = {"outbox": outbox, **arguments.pop("settings", {})}
-        made.append(flashtrial.init(settings=settings, **arguments))
-        return made[-1]
-
-    yield start
-    for run in made:
-        run.finish()
-
-
-def records(outbox: Path) -> list[Record]:
-    """All records of the outbox, by writer."""
-    found: list[Record] = []
-    for path in sorted(outbox.glob("*.journal")):
-        reader = JournalReader.open(path)
-        stretch = reader.read(0, 1 << 30)
-        header = reader.header
-        payloads = read_frames(stretch.data) if stretch else ()
-        found += [decode_record(header.run_id, header.writer_id, payload) for payload, _ in payloads]
-    return found
-
-
-def bodies(outbox: Path, kind: str) -> list[Any]:
-    return [record.body for record in records(outbox) if record.kind == kind]
+from testkit.journals import Init, bodies, records
 
 
 def test_a_new_run_says_who_it_is_in_its_first_record(outbox: Path, init: Init) -> None:

@@ -45,7 +45,8 @@ def test_nothing_is_dropped_and_everything_can_be_packed(tree: dict[str, Any]) -
     expected = dict(leaves(tree))
     assert numbers.keys() | data.keys() == expected.keys()
     assert not numbers.keys() & data.keys()
-    ormsgpack.packb({"values": dict(numbers), "data": [datum.value for datum in others]})
+    assert all(isinstance(datum, Datum) for datum in others)
+    ormsgpack.packb({"values": dict(numbers), "data": [datum.value for datum in others if isinstance(datum, Datum)]})
     for name, value in numbers.items():
         wanted = expected[name]
         assert same(value, float(wanted) if abs(wanted) >= 2**63 else wanted)

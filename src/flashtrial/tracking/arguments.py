@@ -1,0 +1,41 @@
+"""What users hand to `init` and to a run's methods, checked and made into what records hold."""
+
+import operator
+from collections.abc import Iterable, Mapping
+
+from flashtrial.core.errors import ConfigurationError
+from flashtrial.protocol.records import JsonValue
+from flashtrial.tracking.values import MAX_NAME_CHARS, plain, text
+
+
+def parse_step(step: int) -> int:
+    """`step` as an integer with a successor. Raises `TypeError` and `ValueError`."""
+    if type(step) is not int:
+        step = operator.index(step)
+    if not -(2**63) <= step < 2**63 - 1:
+        raise ValueError(f"step {step} does not fit 64 bits")
+    return step
+
+
+def parse_tags(tags: str | Iterable[str]) -> list[str]:
+    """Tags without repetition, in order; one string is one tag. Raises `ConfigurationError`."""
+    return list(dict.fromkeys(parse_name("tag", tag) for tag in ([tags] if isinstance(tags, str) else tags)))
+
+
+def parse_config(config: object) -> JsonValue:
+    """`config`, a map or an object with attributes (argparse's, a dataclass), as records hold it.
+
+    Raises `ConfigurationError`.
+    """
+    match config:
+        case Mapping():
+            return plain(config)
+        case object(__dict__=dict(attributes)):
+            return plain(attributes)
+    raise ConfigurationError(f"config is a dict or an object with attributes, not {config!r:.80}")
+
+
+def parse_name(what: str, value: object) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME_CHARS:
+        raise ConfigurationError(f"{what} is a text of 1 to {MAX_NAME_CHARS} characters, not {value!r:.80}")
+    return text(value)
