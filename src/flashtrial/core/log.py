@@ -27,12 +27,13 @@ class MaskSecrets(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Change the record where it shows a secret; every record passes."""
         said = record.getMessage()
-        masked = self._masked(said)
+        masked = self.masked(said)
         if masked != said:
             record.msg, record.args = masked, None
         return True
 
-    def _masked(self, text: str) -> str:
+    def masked(self, text: str) -> str:
+        """`text` with `MASK` in place of each secret."""
         for secret in self._secrets:
             text = text.replace(secret, MASK)
         return text

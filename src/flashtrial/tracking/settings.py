@@ -17,11 +17,18 @@ T = TypeVar("T")
 
 SYNC_PROCESS_ENABLED = "FLASHTRIAL_SYNC_PROCESS_ENABLED"
 FINISH_TIMEOUT_S = "FLASHTRIAL_FINISH_TIMEOUT_S"
+CONSOLE = "FLASHTRIAL_CONSOLE"
+SYSTEM_MONITOR = "FLASHTRIAL_SYSTEM_MONITOR"
+SYSTEM_INTERVAL_S = "FLASHTRIAL_SYSTEM_INTERVAL_S"
+FACTS = "FLASHTRIAL_FACTS"
 
 DEFAULT_PROJECT = "default"
 DEFAULT_HOME = "~/.flashtrial"
 DEFAULT_FINISH_TIMEOUT_S = 30.0
+DEFAULT_SYSTEM_INTERVAL_S = 10.0
+MIN_SYSTEM_INTERVAL_S = 0.05
 
+_FLAGS = ("sync_process_enabled", "console", "system_monitor", "facts")
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
@@ -40,6 +47,10 @@ class Settings:
     `home` is where state lives, `outbox` where journals are written (default: in `home`). With `sync_process_enabled`
     false a thread of this process sends the records, as long as the process lives; the rest waits on the disk for the
     next one. `finish` waits at most `finish_timeout_s` seconds.
+
+    `console` says whether what the process prints becomes records (default: where that is safe, see
+    ``docs/decisions/012-console.md``), `system_monitor` whether the machine is watched, every `system_interval_s`
+    seconds, and `facts` whether commit, packages, command line and host are noted once.
     """
 
     project: str | None = None
@@ -49,6 +60,10 @@ class Settings:
     outbox: str | Path | None = None
     sync_process_enabled: bool | None = None
     finish_timeout_s: float | None = None
+    console: bool | None = None
+    system_monitor: bool | None = None
+    system_interval_s: float | None = None
+    facts: bool | None = None
 
 
 SettingsLike: TypeAlias = Settings | Mapping[str, Any] | None
@@ -56,7 +71,10 @@ SettingsLike: TypeAlias = Settings | Mapping[str, Any] | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EffectiveSettings:
-    """What holds for one run. In a worker's child (`worker_id`) the worker is the courier, and nobody waits for it."""
+    """What holds for one run. In a worker's child (`worker_id`) the worker is the courier, and nobody waits for it.
+
+    `console` None leaves it to the process, which knows whether it is a notebook's or a test's.
+    """
 
     project: str
     url: str | None
@@ -66,6 +84,10 @@ class EffectiveSettings:
     courier: Courier
     finish_timeout_s: float
     worker_id: str | None
+    console: bool | None = None
+    system_monitor: bool = True
+    system_interval_s: float = DEFAULT_SYSTEM_INTERVAL_S
+    facts: bool = True
 
     def sync_environment(self, environment: Mapping[str, str]) -> dict[str, str]:
         """`environment` for the sync process that these settings ask for."""
@@ -76,10 +98,13 @@ class EffectiveSettings:
 def parse_settings(said: SettingsLike) -> Settings:
     """`said` as a `Settings`. Raises `ConfigurationError` for names that do not exist and values that cannot be."""
     settings = said if isinstance(said, Settings) else _from_mapping(said or {})
-    if settings.sync_process_enabled not in (None, True, False):
-        raise ConfigurationError(f"sync_process_enabled is true or false, not {settings.sync_process_enabled!r}")
+    for name in _FLAGS:
+        if getattr(settings, name) not in (None, True, False):
+            raise ConfigurationError(f"{name} is true or false, not {getattr(settings, name)!r}")
     if settings.finish_timeout_s is not None:
         _seconds("finish_timeout_s", settings.finish_timeout_s)
+    if settings.system_interval_s is not None:
+        _interval("system_interval_s", settings.system_interval_s)
     return settings
 
 
@@ -104,6 +129,12 @@ def resolve(said: SettingsLike, environment: Mapping[str, str], *, project: str 
         courier=courier,
         finish_timeout_s=_first(settings.finish_timeout_s, _environment_seconds(environment), default_wait_s),
         worker_id=worker_id,
+        console=settings.console if settings.console is not None else _boolean(environment, CONSOLE),
+        system_monitor=_first(settings.system_monitor, _boolean(environment, SYSTEM_MONITOR), True),
+        system_interval_s=_first(
+            settings.system_interval_s, _environment_interval(environment), DEFAULT_SYSTEM_INTERVAL_S
+        ),
+        facts=_first(settings.facts, _boolean(environment, FACTS), True),
     )
 
 
@@ -143,6 +174,18 @@ def _boolean(environment: Mapping[str, str], name: str) -> bool | None:
 def _environment_seconds(environment: Mapping[str, str]) -> float | None:
     value = environment.get(FINISH_TIMEOUT_S)
     return _seconds(FINISH_TIMEOUT_S, value) if value else None
+
+
+def _environment_interval(environment: Mapping[str, str]) -> float | None:
+    value = environment.get(SYSTEM_INTERVAL_S)
+    return _interval(SYSTEM_INTERVAL_S, value) if value else None
+
+
+def _interval(name: str, value: object) -> float:
+    seconds = _seconds(name, value)
+    if seconds < MIN_SYSTEM_INTERVAL_S:
+        raise ConfigurationError(f"{name} is at least {MIN_SYSTEM_INTERVAL_S} seconds, not {value!r}")
+    return seconds
 
 
 def _seconds(name: str, value: object) -> float:

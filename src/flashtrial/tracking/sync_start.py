@@ -1,4 +1,4 @@
-"""Starting the sync process of an outbox, if there is none, from processes that must not wait for it.
+"""Starting the sync process of an outbox, and other processes of ours, from processes that must not wait for them.
 
     starter ── /bin/sh (a new session; ends at once) ── python -m flashtrial.tracking.sync_main
 
@@ -11,7 +11,7 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import flashtrial
@@ -37,10 +37,29 @@ def ensure_sync_process(outbox: Path, environment: Mapping[str, str]) -> int | N
     """
     if is_locked(lock_path(outbox), shared=False):
         return None
-    log_path = _log_path(environment)
-    command = [sys.executable, "-P", "-m", "flashtrial.tracking.sync_main", "--outbox", str(outbox)]
+    return start_detached("flashtrial.tracking.sync_main", ["--outbox", str(outbox)], environment, "sync.log")
+
+
+def start_detached(
+    module: str, arguments: Sequence[str], environment: Mapping[str, str], log_name: str, pass_fds: Sequence[int] = ()
+) -> int:
+    """Run `module` in a process that is nobody's child and in a session that is not ours; its pid.
+
+    It has the descriptors `pass_fds` under their own numbers, and ``logs/`` `log_name` of the home as its output.
+    Takes a few milliseconds. Raises OSError or `subprocess.SubprocessError`.
+    """
     shell = subprocess.run(
-        ["/bin/sh", "-c", _SCRIPT, str(log_path), *command],
+        [
+            "/bin/sh",
+            "-c",
+            _SCRIPT,
+            str(_log_path(environment, log_name)),
+            sys.executable,
+            "-P",
+            "-m",
+            module,
+            *arguments,
+        ],
         cwd="/",
         env=_with_our_package(environment),
         stdin=subprocess.DEVNULL,
@@ -48,6 +67,7 @@ def ensure_sync_process(outbox: Path, environment: Mapping[str, str]) -> int | N
         start_new_session=True,
         timeout=START_TIMEOUT_S,
         check=True,
+        pass_fds=pass_fds,
     )
     return int(shell.stdout)
 
@@ -68,14 +88,14 @@ def hold_outbox_open(outbox: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _log_path(environment: Mapping[str, str]) -> Path:
+def _log_path(environment: Mapping[str, str], name: str) -> Path:
     """The log, set aside first when it has grown large; nowhere when it cannot be written: sending is what counts."""
     home = Path(environment.get(env.HOME) or DEFAULT_HOME).expanduser().absolute()
     try:
-        path = ensure_private_dir(home / "logs") / "sync.log"
+        path = ensure_private_dir(home / "logs") / name
         with path.open("ab") as log:
             if log.tell() > MAX_LOG_BYTES:
-                path.replace(path.with_name("sync.log.1"))
+                path.replace(path.with_name(f"{name}.1"))
     except OSError:
         return Path(os.devnull)
     return path
