@@ -15,8 +15,9 @@ from flashtrial.core.clock import Clock, SystemClock
 from flashtrial.server.answers import error_answer
 from flashtrial.server.counters import IngestCounters
 from flashtrial.server.events import EventHub
+from flashtrial.server.files.blobs import BlobStore
 from flashtrial.server.repository import Repository
-from flashtrial.server.routes import health, ingest, pages, query
+from flashtrial.server.routes import blobs, files, health, ingest, pages, query
 from flashtrial.server.security import BearerGuard, BodyLimit, HostGuard, SecurityHeaders
 from flashtrial.server.settings import ServerSettings
 
@@ -32,6 +33,7 @@ class _Parts:
     repository: Repository
     events: EventHub
     counters: IngestCounters
+    blobs: BlobStore
 
 
 def create_app(settings: ServerSettings | None = None, clock: Clock | None = None) -> FastAPI:
@@ -41,7 +43,12 @@ def create_app(settings: ServerSettings | None = None, clock: Clock | None = Non
     """
     settings = settings or ServerSettings.from_env()
     events = EventHub()
-    parts = _Parts(Repository(settings.db_path, clock or SystemClock(), events.publish), events, IngestCounters())
+    parts = _Parts(
+        Repository(settings.db_path, clock or SystemClock(), events.publish),
+        events,
+        IngestCounters(),
+        BlobStore(settings.blobs_dir, settings.blob_limits),
+    )
     app = FastAPI(
         title="flashtrial",
         version=flashtrial.__version__,
@@ -66,6 +73,7 @@ def end_streams(app: FastAPI) -> None:
 async def _running(parts: _Parts) -> AsyncIterator[None]:
     parts.events.open()
     await run_in_threadpool(parts.repository.start)
+    await run_in_threadpool(parts.blobs.start)
     try:
         yield
     finally:
@@ -75,6 +83,8 @@ async def _running(parts: _Parts) -> AsyncIterator[None]:
 
 def _add_routes(app: FastAPI, settings: ServerSettings, parts: _Parts) -> None:
     app.include_router(ingest.router(parts.repository, parts.counters))
+    app.include_router(blobs.router(parts.blobs, settings.db_path))
+    app.include_router(files.router(parts.blobs, settings.db_path))
     app.include_router(query.router(settings.db_path, parts.events))
     app.include_router(health.router(parts.repository, parts.events, parts.counters, settings.db_path))
     app.include_router(pages.router(settings.static_dir))

@@ -5,6 +5,7 @@ documents are JSON bytes without NaN, nested no deeper than 64.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,6 +19,8 @@ from flashtrial.protocol.trials import RunStatus
 MAX_INT64 = 2**63 - 1
 MAX_NAME_CHARS = 1024
 MAX_DEPTH = 64
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -66,8 +69,29 @@ class ChangeRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class FileRecord:
+    """A file that the run logged: what its bytes are called and are. `position` is its place in a list of several.
+
+    `sha256` is 64 lower-case hexadecimal digits; `meta` is a JSON map; `file_name` is for people and never a path.
+    """
+
+    seq: int
+    time_ms: int
+    name: str
+    step: int | None
+    position: int
+    type: str
+    sha256: str
+    size_bytes: int
+    mime: str
+    file_name: str
+    caption: str | None
+    meta: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class DocumentRecord:
-    """A data or file record, kept as it came. `body` is JSON."""
+    """A data record, kept as it came. `body` is JSON."""
 
     seq: int
     time_ms: int
@@ -77,7 +101,7 @@ class DocumentRecord:
     body: bytes
 
 
-StoredRecord: TypeAlias = PointsRecord | ConsoleRecord | ChangeRecord | DocumentRecord
+StoredRecord: TypeAlias = PointsRecord | ConsoleRecord | ChangeRecord | FileRecord | DocumentRecord
 
 
 def parse_record(seq: int, kind: object, time_ms: object, body: object) -> StoredRecord:
@@ -92,8 +116,10 @@ def parse_record(seq: int, kind: object, time_ms: object, body: object) -> Store
             return _console(seq, time_ms, body)
         case RecordKind.STATE | RecordKind.CONFIG | RecordKind.TAGS:
             return _change(RecordKind(str(kind)), seq, time_ms, body)
-        case RecordKind.DATA | RecordKind.FILE:
-            return _document(RecordKind(str(kind)), seq, time_ms, body)
+        case RecordKind.DATA:
+            return _document(RecordKind.DATA, seq, time_ms, body)
+        case RecordKind.FILE:
+            return _file(seq, time_ms, body)
     raise Refused(f"unknown kind {kind!r:.40}")
 
 
@@ -196,6 +222,33 @@ def _document(kind: RecordKind, seq: int, time_ms: int, body: dict[Any, Any]) ->
     step = body.get("step")
     name = text(body.get("name"), "name")
     return DocumentRecord(seq, time_ms, kind, name, None if step is None else whole(step, "step"), _json(body))
+
+
+def _file(seq: int, time_ms: int, body: dict[Any, Any]) -> FileRecord:
+    sha256 = body.get("sha256")
+    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+        raise Refused("sha256 is not 64 lower-case hexadecimal digits")
+    step = body.get("step")
+    return FileRecord(
+        seq,
+        time_ms,
+        name=text(body.get("name"), "name"),
+        step=None if step is None else whole(step, "step"),
+        position=whole(body.get("index", 0), "index", at_least=0),
+        type=text(body.get("type"), "type"),
+        sha256=sha256,
+        size_bytes=whole(body.get("size"), "size", at_least=0),
+        mime=text(body.get("mime", "application/octet-stream"), "mime"),
+        file_name=text(body.get("file_name", "file"), "file_name"),
+        caption=_caption(body.get("caption")),
+        meta=_json(_map(body.get("meta", {}), "meta")),
+    )
+
+
+def _caption(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise Refused("caption is not a text")
 
 
 def _tag_change(body: dict[Any, Any]) -> dict[str, object]:

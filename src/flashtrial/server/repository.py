@@ -17,12 +17,14 @@ from flashtrial.core import files, sqlite
 from flashtrial.core.clock import Clock
 from flashtrial.protocol.records import RecordKind
 from flashtrial.server.commit_queue import CommitQueue
+from flashtrial.server.files.rows import store_files
 from flashtrial.server.ingest_body import ParsedBatch, Refusal
 from flashtrial.server.intervals import IntervalSet
 from flashtrial.server.records import (
     ChangeRecord,
     ConsoleRecord,
     DocumentRecord,
+    FileRecord,
     PointsRecord,
     SeriesKind,
     StoredRecord,
@@ -169,6 +171,7 @@ def _store_records(connection: sqlite3.Connection, run: int, writer: int, fresh:
     console = [record for record in fresh if isinstance(record, ConsoleRecord)]
     changes = [record for record in fresh if isinstance(record, ChangeRecord)]
     documents = [record for record in fresh if isinstance(record, DocumentRecord)]
+    file_records = [record for record in fresh if isinstance(record, FileRecord)]
     if points:
         _store_points(connection, run, writer, points)
     connection.executemany(
@@ -179,6 +182,8 @@ def _store_records(connection: sqlite3.Connection, run: int, writer: int, fresh:
         "INSERT INTO documents (run, writer, seq, kind, name, step, time_ms, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         ((run, writer, r.seq, r.kind, r.name, r.step, r.time_ms, r.body) for r in documents),
     )
+    if file_records:
+        store_files(connection, run, writer, file_records)
     if changes:
         _store_changes(connection, run, writer, changes)
 

@@ -91,7 +91,31 @@ ALTER TABLE series ADD COLUMN last_writer INTEGER;
 ALTER TABLE series ADD COLUMN last_seq INTEGER
 """
 
-MIGRATIONS = (_FIRST, _LAST_BY_SEQUENCE)
+# One row for each file record; the bytes lie in the blob store under their SHA-256, before the record or after it.
+_FILES = """
+CREATE TABLE files (
+    number INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL REFERENCES runs (number),
+    writer INTEGER NOT NULL REFERENCES writers (number),
+    seq INTEGER NOT NULL,
+    time_ms INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    step INTEGER,
+    position INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    mime TEXT NOT NULL,
+    file_name TEXT NOT NULL,
+    caption TEXT,
+    meta TEXT NOT NULL,
+    UNIQUE (writer, seq)
+);
+CREATE INDEX files_of_run ON files (run, name, step);
+CREATE INDEX files_of_content ON files (sha256)
+"""
+
+MIGRATIONS = (_FIRST, _LAST_BY_SEQUENCE, _FILES)
 
 
 def check_readable(connection: sqlite3.Connection) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from flashtrial.core import env
 from flashtrial.protocol.records import MAX_FRAME_BYTES
+from flashtrial.server.files.limits import BlobLimits
 
 STATIC_DIR = Path(__file__).parent / "static"
 # One frame of the largest size must fit into a request, with its envelope.
@@ -25,15 +26,21 @@ class ServerSettings:
     allowed_origins: tuple[str, ...] = ()
     static_dir: Path = STATIC_DIR
     max_body_bytes: int = MAX_BODY_BYTES
+    blob_limits: BlobLimits = field(default_factory=BlobLimits)
 
     @classmethod
     def from_env(cls) -> "ServerSettings":
         """The settings that the process environment asks for."""
-        return cls(home=env.home(), token=env.get(env.TOKEN) or None)
+        limits = BlobLimits.from_environment(env.snapshot())
+        return cls(home=env.home(), token=env.get(env.TOKEN) or None, blob_limits=limits)
 
     @property
     def db_path(self) -> Path:
         return database_of(self.home)
+
+    @property
+    def blobs_dir(self) -> Path:
+        return self.home / "blobs"
 
 
 def database_of(home: Path) -> Path:

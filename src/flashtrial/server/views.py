@@ -98,7 +98,7 @@ def read_runs(db_path: Path, *, limit: int = 1000, project: str | None = None) -
 def page_of_runs(db_path: Path, query: RunQuery) -> RunPage:
     """One page of runs. Raises `BadCursor`."""
     conditions, parameters = _conditions(query)
-    with _reading(db_path) as connection:
+    with reading(db_path) as connection:
         rows = connection.execute(
             f"SELECT {_COLUMNS} FROM runs {conditions} ORDER BY created_ms DESC, number DESC LIMIT :limit",  # noqa: S608 - our own words
             parameters,
@@ -112,7 +112,7 @@ def page_of_runs(db_path: Path, query: RunQuery) -> RunPage:
 
 def read_run(db_path: Path, run_id: str) -> RunDetail | None:
     """One run, or None when there is none with this id."""
-    with _reading(db_path) as connection:
+    with reading(db_path) as connection:
         row = connection.execute(
             f"SELECT {_COLUMNS}, host, reason, last_seen_ms FROM runs WHERE id = ?",  # noqa: S608 - our own words
             (run_id,),
@@ -126,13 +126,13 @@ def read_run(db_path: Path, run_id: str) -> RunDetail | None:
 
 def run_exists(db_path: Path, run_id: str) -> bool:
     """Whether there is a run with this id."""
-    with _reading(db_path) as connection:
+    with reading(db_path) as connection:
         return connection.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone() is not None
 
 
 def metric_names(db_path: Path, run_id: str) -> dict[SeriesKind, list[str]]:
     """The names of the run's series by kind, sorted; empty when there is no such run."""
-    with _reading(db_path) as connection:
+    with reading(db_path) as connection:
         rows = connection.execute(
             "SELECT kind, series.name FROM series JOIN runs ON runs.number = run WHERE runs.id = ? "
             "ORDER BY series.name",
@@ -148,7 +148,7 @@ def metric_points(
 
     Empty when there is no such run or series. A metric wins over a system figure of the same name.
     """
-    with _reading(db_path) as connection:
+    with reading(db_path) as connection:
         rows = connection.execute(
             "SELECT step, time_ms, value FROM points WHERE series = ("
             "SELECT series.number FROM series JOIN runs ON runs.number = run "
@@ -162,7 +162,7 @@ def metric_points(
 
 def console_lines(db_path: Path, run_id: str, *, after: int = 0, limit: int = MAX_PAGE) -> list[ConsoleLine]:
     """The run's lines in the order of arrival, those behind the line with id `after`."""
-    with _reading(db_path) as connection:
+    with reading(db_path) as connection:
         rows = connection.execute(
             "SELECT number, time_ms, stream, line, text FROM console "
             "WHERE run = (SELECT number FROM runs WHERE id = ?) AND number > ? ORDER BY number LIMIT ?",
@@ -179,7 +179,7 @@ def verify_counts(db_path: Path, run_id: str) -> list[WriterCount]:
 
     `doubled` counts console lines that share a sequence number; of the other kinds a table's key forbids it.
     """
-    with _reading(db_path) as connection:
+    with reading(db_path) as connection:
         writers = connection.execute(
             "SELECT writers.number, writers.id, taken FROM writers JOIN runs ON runs.number = run "
             "WHERE runs.id = ? ORDER BY writers.number",
@@ -201,7 +201,7 @@ def verify_counts(db_path: Path, run_id: str) -> list[WriterCount]:
 
 def runs_by_status(db_path: Path) -> dict[str, int]:
     """How many runs stand where."""
-    with _reading(db_path) as connection:
+    with reading(db_path) as connection:
         return dict(connection.execute("SELECT status, count(*) FROM runs GROUP BY status").fetchall())
 
 
@@ -212,7 +212,7 @@ _SeriesRow: TypeAlias = "tuple[str, int, float | None]"
 
 
 @contextlib.contextmanager
-def _reading(db_path: Path) -> Iterator[sqlite3.Connection]:
+def reading(db_path: Path) -> Iterator[sqlite3.Connection]:
     """A read-only connection inside one snapshot; to an empty database where there is no file."""
     connection = sqlite.connect(db_path, read_only=True) if db_path.exists() else _empty_database()
     try:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flashtrial.protocol.records import Batch, encode_batches, encode_record, frame
 from flashtrial.server.ingest_body import BadBody, ParsedBatch, parse_json, parse_msgpack
-from flashtrial.server.records import ChangeRecord, ConsoleRecord, DocumentRecord, PointsRecord
+from flashtrial.server.records import ChangeRecord, ConsoleRecord, DocumentRecord, FileRecord, PointsRecord
 
 GOOD = {"step": 3, "values": {"loss": 0.5}}
 
@@ -41,12 +41,19 @@ def test_each_kind_becomes_what_the_tables_hold() -> None:
         "config": {"set": {"lr": 0.1}},
         "tags": {"tags": ["a", "a", "b"]},
         "data": {"name": "t", "type": "table", "step": None, "value": [1]},
-        "file": {"name": "f.png"},
+        "file": {
+            "name": "f",
+            "type": "image",
+            "sha256": "0" * 64,
+            "size": 1,
+            "mime": "image/png",
+            "file_name": "f.png",
+        },
         "state": {"status": "running", "project": "p", "config": {"nan": math.nan}},
     }
     parsed = _one(*(encode_record(seq, kind, 5, body) for seq, (kind, body) in enumerate(bodies.items(), 1)))
     assert (parsed.refused, parsed.error) == ((), None)
-    kinds = [PointsRecord, PointsRecord, ConsoleRecord, ChangeRecord, ChangeRecord, DocumentRecord, DocumentRecord]
+    kinds = [PointsRecord, PointsRecord, ConsoleRecord, ChangeRecord, ChangeRecord, DocumentRecord, FileRecord]
     assert [type(record) for record in parsed.records] == [*kinds, ChangeRecord]
     assert isinstance(parsed.records[7], ChangeRecord)
     assert json.loads(parsed.records[7].body)["config"] == {"nan": "NaN"}
@@ -73,6 +80,9 @@ def test_a_record_without_a_step_stands_at_its_sequence_number() -> None:
         ("console", {"stream": "stdin", "line": 1, "text": "x"}, "console"),
         ("config", {"set": [1]}, "set is not a map"),
         ("tags", {"tags": "a"}, "tags is not a list"),
+        ("file", {"name": "f", "type": "image", "sha256": "../../etc", "size": 1}, "sha256 is not 64"),
+        ("file", {"name": "f", "type": "image", "sha256": "0" * 64, "size": -1}, "size is not between"),
+        ("file", {"name": "f", "type": "image", "sha256": "0" * 64, "size": 1, "meta": [1]}, "meta is not a map"),
         ("tags", {"add": "a"}, "add is not a list"),
         ("tags", {"remove": [""]}, "a tag is not a text"),
         ("tags", {}, "tags is not a list"),

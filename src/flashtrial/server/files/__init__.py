@@ -1,0 +1,1 @@
+"""What runs leave beside numbers: the bytes of files by content, who logged which, and their safe serving."""
