@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from flashtrial.process.packing import Part
-from flashtrial.protocol.child import Invoke
+from flashtrial.protocol.child import Invoke, RunDefaults
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,7 @@ class CallSpec:
     method: str | None = None
     construct: bool = False
     stream: bool = False
+    tracking: RunDefaults | None = None
 
     @property
     def local_names(self) -> tuple[str, ...]:
@@ -38,4 +39,5 @@ class CallSpec:
             stream=self.stream,
             arguments=inline_arguments,
             scratch=scratch,
+            tracking=self.tracking,
         )

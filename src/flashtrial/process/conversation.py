@@ -12,9 +12,10 @@ does the input and output.
 """
 
 from collections import deque
+from dataclasses import replace
 from enum import StrEnum
 
-from flashtrial.process.outcome import Died, Ending, Outcome, Raised, Returned
+from flashtrial.process.outcome import Died, Ending, Outcome, Raised, Returned, TimedOut
 from flashtrial.protocol import child as wire
 
 
@@ -78,9 +79,11 @@ class Conversation:
         self._move(Phase.WORN if spent and not self._holds_instance else Phase.IDLE, event.call_id)
         if isinstance(event, wire.Returned):
             self.constructed = self._holds_instance
-            return Returned(value)
+            return Returned(value, event.runs)
         self.constructed = event.constructed
-        return self._ending or Raised(event.blame, event.message)
+        if isinstance(self._ending, TimedOut):
+            return replace(self._ending, runs=event.runs)
+        return self._ending or Raised(event.blame, event.message, event.runs)
 
     def asked_to_end(self, ending: Ending) -> bool:
         """The caller wants no answer any more; whether there is a call to end. The first reason stays."""

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from flashtrial.core import env
-from flashtrial.process import blobs, user_code
+from flashtrial.process import blobs, call_tracking, user_code
 from flashtrial.process.capture import OutputCapture
 from flashtrial.process.channel import Channel, ChannelClosed
 from flashtrial.process.process_state import ProcessState
@@ -37,6 +37,7 @@ from flashtrial.protocol.child import (
     Raised,
     Ready,
     Returned,
+    RunNote,
     Setup,
     Yielded,
 )
@@ -66,6 +67,7 @@ class InstanceHost:
         self._modules = user_code.LocalModules({})
         self._state: ProcessState | None = None
         self._may_be_cancelled = False
+        self._tracking = call_tracking.install()
         self._pid = os.getpid()
 
     def serve(self) -> None:
@@ -91,6 +93,7 @@ class InstanceHost:
         pipe = descriptors.pop(0)
         payload: bytes | None = None
         with self._capture.to(pipe):
+            self._tracking.begin(call.tracking)
             try:
                 arguments = blobs.take(call.arguments, descriptors)
                 self._may_be_cancelled = True
@@ -100,7 +103,8 @@ class InstanceHost:
                 self._may_be_cancelled = False
                 event: Returned | Raised = self._raised(call, error)
             else:
-                event = Returned(call.call_id, payload, self._is_clean())
+                runs = self._end_tracking(call, None)
+                event = Returned(call.call_id, payload, self._is_clean(), runs)
         self._send(event)
 
     def _on_cancel(self, _number: int, _frame: object) -> None:
@@ -173,7 +177,12 @@ class InstanceHost:
                 blame, message = Blame.RESULT, str(error)
             case _:
                 blame, message = Blame.USER_CODE, user_code.described(error)
-        return Raised(call.call_id, blame, _cut(message), self._is_clean(), self._constructed)
+        runs = self._end_tracking(call, error)
+        return Raised(call.call_id, blame, _cut(message), self._is_clean(), self._constructed, runs)
+
+    def _end_tracking(self, call: Invoke, error: BaseException | None) -> tuple[RunNote, ...]:
+        """How the runs stand that the call touched; a function's end with it, an instance may go on with its own."""
+        return self._tracking.end(error, ends_runs=call.method is None)
 
     def _is_clean(self) -> bool:
         """Whether the next call finds the process as this one found it; asked of function children only."""

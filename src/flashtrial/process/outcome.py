@@ -4,7 +4,7 @@ import signal
 from dataclasses import dataclass
 from typing import Final, assert_never
 
-from flashtrial.protocol.child import Blame
+from flashtrial.protocol.child import Blame, RunNote
 from flashtrial.protocol.execution import FailureKind
 
 # A process that dies of these did it to itself; others (KILL, TERM …) were sent by somebody else.
@@ -29,9 +29,13 @@ _BLAMES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """The call came back: its value, still encoded (base64(cloudpickle) or JSON text); large ones are mapped memory."""
+    """The call came back: its value, still encoded (base64(cloudpickle) or JSON text); large ones are mapped memory.
+
+    `runs` are those that it touched, the newest first; so in `Raised` and `TimedOut`.
+    """
 
     value: bytes | memoryview
+    runs: tuple[RunNote, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Raised:
 
     blame: Blame
     message: str
+    runs: tuple[RunNote, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +56,10 @@ class Died:
 
 @dataclass(frozen=True, slots=True)
 class TimedOut:
-    """The call ran longer than it was given; its child was killed."""
+    """The call ran longer than it was given; it stopped when asked, or its child was killed (then `runs` is empty)."""
 
     after_s: float
+    runs: tuple[RunNote, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

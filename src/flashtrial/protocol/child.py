@@ -6,6 +6,7 @@ descriptor is passed, so that a small frame never waits behind a large one. Runs
 ormsgpack only.
 """
 
+import dataclasses
 import os
 import struct
 from dataclasses import dataclass
@@ -68,13 +69,38 @@ class AskStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class RunDefaults:
+    """What `flashtrial.init()` takes, during one call, for what its own arguments leave open."""
+
+    run_id: str | None = None
+    project: str | None = None
+    name: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunNote:
+    """How a run stands that a call touched.
+
+    `last` has the newest value of each metric (numbers that JSON has not, as text), `unsent` is the number of records
+    of the call's process that no server has confirmed yet.
+    """
+
+    run_id: str
+    url: str
+    last: dict[str, float | str]
+    unsent: int
+
+
+@dataclass(frozen=True, slots=True)
 class Invoke:
     """Run one call; the write end of its output pipe is passed first, then the argument blob's descriptor, if any.
 
     `arguments` is what `encode_arguments` made of the call's and the constructor's arguments, still encoded: the parent
     never unpickles. `method` None means that `target` is a function. `construct` says that the instance is to be made,
     `stream` that each value of a generator is wanted as it comes, besides the list of all at the end. `scratch` is a
-    directory for `modules`, the parent's to remove: a child that is killed removes nothing.
+    directory for `modules`, the parent's to remove: a child that is killed removes nothing. `tracking` has the fields
+    of `RunDefaults`.
     """
 
     call_id: str
@@ -87,6 +113,7 @@ class Invoke:
     stream: bool
     arguments: bytes | None
     scratch: str | None = None
+    tracking: RunDefaults | None = None
 
 
 Command = Setup | Preload | Fork | AskStatus | Invoke
@@ -101,12 +128,14 @@ class Ready:
 class Returned:
     """The call's value, encoded: base64(cloudpickle) or JSON text, inline or in the passed descriptor.
 
-    `clean` is false when the call left something behind (threads) that must not meet the next call.
+    `clean` is false when the call left something behind (threads) that must not meet the next call. `runs` are those
+    that it touched, the newest first.
     """
 
     call_id: str
     value: bytes | None
     clean: bool
+    runs: tuple[RunNote, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +155,7 @@ class Raised:
     message: str
     clean: bool
     constructed: bool
+    runs: tuple[RunNote, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,9 +233,9 @@ def decode(payload: bytes | bytearray | memoryview) -> Message:
 # Whoever sends events may be somebody's code that got hold of the socket; commands come from us.
 _FIELDS: Final[dict[type[Any], tuple[Any, ...]]] = {
     Ready: (),
-    Returned: (str, (bytes, type(None)), bool),
+    Returned: (str, (bytes, type(None)), bool, list),
     Yielded: (str, (bytes, type(None))),
-    Raised: (str, str, str, bool, bool),
+    Raised: (str, str, str, bool, bool, list),
     Preloaded: (list, bool, str),
     Forked: (int,),
     Status: (int, (int, type(None))),
@@ -213,8 +243,30 @@ _FIELDS: Final[dict[type[Any], tuple[Any, ...]]] = {
 }
 
 
-def _raised(call_id: str, blame: str, message: str, clean: bool, constructed: bool) -> Raised:
-    return Raised(call_id, Blame(blame), message, clean, constructed)
+def _returned(call_id: str, value: bytes | None, clean: bool, runs: list[Any]) -> Returned:
+    return Returned(call_id, value, clean, tuple(map(_run_note, runs)) if runs else ())
+
+
+def _raised(call_id: str, blame: str, *others: Any) -> Raised:
+    message, clean, constructed, runs = others
+    return Raised(call_id, Blame(blame), message, clean, constructed, tuple(map(_run_note, runs)))
+
+
+def _run_note(fields: object) -> RunNote:
+    match fields:
+        case {"run_id": str(run_id), "url": str(url), "last": dict(last), "unsent": int(unsent), **rest} if not rest:
+            if all(isinstance(name, str) and isinstance(value, int | float | str) for name, value in last.items()):
+                return RunNote(run_id, url, last, unsent)
+    raise TypeError("a run is told as {run_id, url, last, unsent}")
+
+
+def _invoke(*fields: Any) -> Invoke:
+    call = Invoke(*fields)
+    tracking: Any = call.tracking
+    if tracking is None:
+        return call
+    defaults = RunDefaults(**tracking)
+    return dataclasses.replace(call, tracking=dataclasses.replace(defaults, tags=tuple(defaults.tags)))
 
 
 def _preloaded(modules: list[str], safe: bool, reason: str) -> Preloaded:
@@ -230,6 +282,8 @@ def _preload(source: str, local_names: list[str]) -> Preload:
 
 
 _REVIVE: Final[dict[type[Any], Any]] = {
+    Invoke: _invoke,
+    Returned: _returned,
     Raised: _raised,
     Preloaded: _preloaded,
     Setup: _setup,

@@ -7,12 +7,13 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from flashtrial.core import env
 from flashtrial.core.errors import ConfigurationError
 from flashtrial.core.ids import new_id
+from flashtrial.protocol.child import RunDefaults
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.tracking.arguments import parse_config, parse_name, parse_tags
 from flashtrial.tracking.delivery import FinishReport
+from flashtrial.tracking.in_calls import call_defaults, environment_in_call
 from flashtrial.tracking.names import readable_name
 from flashtrial.tracking.parts import parts_for
 from flashtrial.tracking.ranks import rank_of
@@ -40,29 +41,39 @@ def init(  # noqa: PLR0917 - the order of the Pluto family, which scripts rely o
 
     Whoever opens a run by `run_id` goes on with it, and its `finish` ends it: of several, the last one counts. In a
     distributed job only rank 0 does, or who says ``resume=True``: the other ranks are guests of the run, which they
-    neither open again nor end. Raises `ConfigurationError`, `OutboxUnwritable` and `RecordTooLarge`.
+    neither open again nor end. Inside a call of a worker, what the call says of its run (`FunctionRequest.tracking`)
+    holds where no `run_id` is given: its run is the caller's, of which this process is a guest, too.
+
+    Raises `ConfigurationError`, `OutboxUnwritable` and `RecordTooLarge`.
     """
+    said = call_defaults() if run_id is None else RunDefaults()
+    is_callers = said.run_id is not None and resume is not False
+    run_id, name = said.run_id if is_callers else run_id, name or said.name
     if resume and not run_id:
         raise ConfigurationError("resume needs the run_id of the run to go on with")
-    environment = env.snapshot()
+    environment = environment_in_call()
     effective = resolve(settings, environment, project=project and parse_name("project", project))
     is_new = run_id is None or resume is False
-    role = Role.GUEST if not is_new and resume is None and rank_of(environment) > 0 else Role.OWNER
+    is_others = is_callers or rank_of(environment) > 0
+    role = Role.GUEST if not is_new and resume is None and is_others else Role.OWNER
     identity = new_id("run") if run_id is None else parse_name("run_id", run_id)
     name = parse_name("name", name) if name else (readable_name(identity) if is_new else None)
+    own_tags = parse_tags(tags or (said.tags if is_new else ()))
     opening: dict[str, JsonValue] = {
         "status": RunStatus.RUNNING.value,
-        "project": effective.project if is_new else project,
+        "project": effective.project if is_new else project or said.project,
         "name": name,
         "config": (parse_config(config) or None) if config is not None else None,
-        "tags": [*parse_tags(tags)] if tags else None,
+        "tags": [*own_tags] or None,
         "host": os.uname().nodename if is_new else None,
         **guest_mark(role),
     }
     writer = RunWriter(identity, effective, {key: value for key, value in opening.items() if value is not None})
     writer.open()
-    run = Run(writer, name or identity, parse_tags(tags or ()), role=role)
+    run = Run(writer, name or identity, own_tags, role=role)
     open_runs.add(run)
+    if is_callers and said.tags and not tags:
+        run.add_tags(said.tags)
     run.start_parts(parts_for(effective))
     return run
 

@@ -20,6 +20,7 @@ from flashtrial.tracking.address import find_address
 from flashtrial.tracking.arguments import parse_config, parse_step, parse_tags
 from flashtrial.tracking.delivery import FinishReport, wait_for_delivery
 from flashtrial.tracking.endings import ending_by, parse_ending
+from flashtrial.tracking.in_calls import share_of
 from flashtrial.tracking.open_runs import OpenRuns
 from flashtrial.tracking.outbox import OutboxUnwritable
 from flashtrial.tracking.parts import RunPart, RunParts
@@ -67,6 +68,7 @@ class Run:
         self._is_finished = False  # takes nothing more
         self._is_ended = False  # the record of its end is written
         self._report: FinishReport | None = None
+        self._share = share_of(self, writer, is_guest=role is Role.GUEST)
 
     @property
     def settings(self) -> EffectiveSettings:
@@ -116,6 +118,8 @@ class Run:
             self._step = step + 1
             if numbers:
                 self._writer.append(_METRIC, {"step": step, "values": numbers})
+                if self._share is not None:
+                    self._share.logged(numbers)
             for kind, body in made:
                 self._writer.append(kind, {**body, "step": step})
 

@@ -14,7 +14,15 @@ from flashtrial.process.environment import Environment
 from flashtrial.process.outcome import Failure, Outcome, Raised
 from flashtrial.process.packing import Part, pack
 from flashtrial.process.sink import Sink
-from flashtrial.protocol.execution import ExecutionType, FailureKind, FunctionRequest, InstanceInfo, SerializationFormat
+from flashtrial.protocol.child import RunDefaults
+from flashtrial.protocol.execution import (
+    ExecutionType,
+    FailureKind,
+    FunctionRequest,
+    InstanceInfo,
+    SerializationFormat,
+    Tracking,
+)
 from flashtrial.worker.gpu.damage import Damage, damage_of
 from flashtrial.worker.gpu.policy import NoSeat
 
@@ -93,7 +101,12 @@ def call_spec(request: FunctionRequest, *, construct: bool = False, stream: bool
         method=_public(request.method_name) if is_class else None,
         construct=construct,
         stream=stream,
+        tracking=_run_defaults(request.tracking),
     )
+
+
+def _run_defaults(said: Tracking | None) -> RunDefaults | None:
+    return None if said is None else RunDefaults(said.run_id, said.project, said.name, tuple(said.tags))
 
 
 def _public(method: str) -> str:

@@ -8,12 +8,13 @@
 import asyncio
 import json
 import logging
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import ValidationError
 
 from flashtrial.core.ids import new_id
-from flashtrial.process.outcome import Failure, Returned, failure_of
+from flashtrial.process.outcome import Failure, Raised, Returned, TimedOut, failure_of
 from flashtrial.process.output import OutputBuffer
 from flashtrial.process.sink import Sink
 from flashtrial.protocol.execution import (
@@ -135,8 +136,18 @@ def failed(failure: Failure, stdout: str, execution: Execution | None = None) ->
         stdout=stdout,
         instance_id=execution.instance_id if execution else None,
         instance_info=execution.instance_info if execution else None,
+        tracking=tracking_of(execution) if execution else None,
         refresh_worker=(execution is not None and execution.refresh_worker) or None,
     )
+
+
+def tracking_of(execution: Execution) -> dict[str, Any] | None:
+    """``{run_id, url, last, unsent}`` of the newest run that the call touched, the others under ``others``."""
+    match execution.result:
+        case Returned(runs=runs) | Raised(runs=runs) | TimedOut(runs=runs) if runs:
+            first, *others = map(asdict, runs)
+            return {**first, "others": others} if others else first
+    return None
 
 
 def _returned(
@@ -155,6 +166,7 @@ def _returned(
         stdout=stdout,
         instance_id=execution.instance_id,
         instance_info=execution.instance_info,
+        tracking=tracking_of(execution),
         **result,
     )
 
