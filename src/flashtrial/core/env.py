@@ -4,6 +4,7 @@ Everything else asks here, so that what flashtrial depends on can be listed by r
 can hand in a mapping. Writers of a child's environment start from `snapshot` and take secrets out by `without_secrets`.
 """
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,6 +41,25 @@ _PLATFORM = ("RUNPOD_WEBHOOK_",)
 def get(name: str, default: str = "") -> str:
     """The variable's value, or `default` when it is unset or empty."""
     return os.environ.get(name) or default
+
+
+def number(name: str, default: float) -> float:
+    """The variable as a number of 0 or more, `default` when it is unset or empty. Raises `ConfigurationError`."""
+    text = get(name)
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ConfigurationError(f"{name}={text} is not a number of 0 or more")
+    return value
+
+
+def whole(name: str, default: int) -> int:
+    """`number`, less what is behind the point: counts and bytes, also written as 1e9."""
+    return int(number(name, default))
 
 
 def snapshot() -> dict[str, str]:

@@ -91,6 +91,7 @@ def call_spec(request: FunctionRequest, *, construct: bool = False, stream: bool
         raise RequestRefused(
             f"{field} is missing: this worker runs the source that comes with a request, send it along"
         )
+    _refuse_half_characters(request, source, target)
     return CallSpec(
         call_id=f"call_{os.getpid():x}_{next(_numbers):x}",
         target=target,
@@ -103,6 +104,19 @@ def call_spec(request: FunctionRequest, *, construct: bool = False, stream: bool
         stream=stream,
         tracking=_run_defaults(request.tracking),
     )
+
+
+def _refuse_half_characters(request: FunctionRequest, *texts: str) -> None:
+    """JSON can say half of a surrogate pair, no file and no message can."""
+    more = (part for module in request.modules.items() for part in module)
+    said = request.tracking
+    about_runs = () if said is None else (said.run_id or "", said.project or "", said.name or "", *said.tags)
+    for text in (*texts, request.method_name, *more, *about_runs):
+        try:
+            text.isascii() or text.encode()
+        except UnicodeEncodeError as error:
+            shown = text[max(error.start - 20, 0) : error.end + 20]
+            raise RequestRefused(f"{shown!a} has half of a surrogate pair in it, which is no character") from error
 
 
 def _run_defaults(said: Tracking | None) -> RunDefaults | None:

@@ -16,7 +16,17 @@ from flashtrial.core.ids import new_id
 from flashtrial.process.call_spec import CallSpec
 from flashtrial.process.child import NO_LIMITS, CallLimits, Child
 from flashtrial.process.environment import Environment
-from flashtrial.process.outcome import Died, Failure, Outcome, OverMemory, Raised, Returned, TimedOut, failure_of
+from flashtrial.process.outcome import (
+    Died,
+    Failure,
+    Garbled,
+    Outcome,
+    OverMemory,
+    Raised,
+    Returned,
+    TimedOut,
+    failure_of,
+)
 from flashtrial.process.sink import Sink
 from flashtrial.process.supervisor import Supervisor
 from flashtrial.protocol.execution import FailureKind, FunctionRequest
@@ -211,7 +221,7 @@ class ClassExecutor:
                 await self._let_go(instance, f"an error of its GPU left its process unusable: {_last_line(message)}")
             case TimedOut() if instance.lives_on:
                 pass  # it stopped when asked
-            case Died() | TimedOut() | OverMemory() as end:
+            case Died() | TimedOut() | OverMemory() | Garbled() as end:
                 await self._let_go(instance, failure_of(end).message)
 
     async def _note_death(self, instance: Instance) -> None:

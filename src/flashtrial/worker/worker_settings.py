@@ -44,17 +44,17 @@ class WorkerSettings:
     @classmethod
     def from_environment(cls) -> "WorkerSettings":
         """The settings of this process. Raises `ConfigurationError` for a variable that cannot be understood."""
-        limit_bytes = _whole(MAX_RESULT, RUNPOD_LIMIT_BYTES if env.get(JOB_SOURCE) else 0)
+        limit_bytes = env.whole(MAX_RESULT, RUNPOD_LIMIT_BYTES if env.get(JOB_SOURCE) else 0)
         return cls(
-            concurrency=max(1, _whole(env.CONCURRENCY, 1)),
-            drain_s=_number(DRAIN, DRAIN_S),
+            concurrency=max(1, env.whole(env.CONCURRENCY, 1)),
+            drain_s=env.number(DRAIN, DRAIN_S),
             max_result_bytes=limit_bytes or None,
             volume=VOLUME if VOLUME.is_dir() else None,
-            call_limits=CallLimits(_number(CALL_TIMEOUT, 0) or None, _whole(CALL_MEMORY, 0) or None),
+            call_limits=CallLimits(env.number(CALL_TIMEOUT, 0) or None, env.whole(CALL_MEMORY, 0) or None),
             instance_limits=InstanceLimits(
-                max_count=_whole(MAX_INSTANCES, InstanceLimits().max_count or 0) or None,
-                idle_s=_number(INSTANCE_IDLE, InstanceLimits().idle_s or 0) or None,
-                memory_bytes=_whole(INSTANCE_MEMORY, int(_MEMORY_SHARE * total_bytes())) or None,
+                max_count=env.whole(MAX_INSTANCES, InstanceLimits().max_count or 0) or None,
+                idle_s=env.number(INSTANCE_IDLE, InstanceLimits().idle_s or 0) or None,
+                memory_bytes=env.whole(INSTANCE_MEMORY, int(_MEMORY_SHARE * total_bytes())) or None,
             ),
             gpu_placement=_placement(),
         )
@@ -70,18 +70,3 @@ def _placement() -> Placement:
     if text not in tuple(Placement):
         raise ConfigurationError(f"{env.GPU_PLACEMENT}={text} is none of {', '.join(Placement)}")
     return Placement(text)
-
-
-def _whole(name: str, default: int) -> int:
-    return int(_number(name, default))
-
-
-def _number(name: str, default: float) -> float:
-    text = env.get(name)
-    try:
-        number = float(text) if text else default
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise ConfigurationError(f"{name}={text} is not a number of 0 or more")
-    return number

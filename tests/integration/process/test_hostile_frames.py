@@ -35,16 +35,16 @@ GARBLED = {
     "a frame that is no msgpack": r"control().send(b'\x01\x00\x00\x00\x00\xc1')",
     "a frame of a gigabyte": "control().send(struct.pack('<IB', 2**30 - 1, 0))",
     "a message only the worker sends": "control().send(raw(wire.Fork, {{}}))",
-    "a result that is a number": "control().send(raw(wire.Returned, call_id, 5, True))",
+    "a result that is a number": "control().send(raw(wire.Returned, call_id, 5, True, []))",
     "a value of three gigabytes of nothing": "control().send(raw(wire.Yielded, call_id, 3_000_000_000))",
-    "a result that is nowhere": "control().send(raw(wire.Returned, call_id, None, True))",
-    "a descriptor that was not sent": "control().send(raw(wire.Returned, call_id, b'1', True, count=3))",
+    "a result that is nowhere": "control().send(raw(wire.Returned, call_id, None, True, []))",
+    "a descriptor that was not sent": "control().send(raw(wire.Returned, call_id, b'1', True, [], count=3))",
     "a directory for a result": (
-        "socket.send_fds(control(), [raw(wire.Returned, call_id, None, True, count=1)], [os.open('/', 0)])"
+        "socket.send_fds(control(), [raw(wire.Returned, call_id, None, True, [], count=1)], [os.open('/', 0)])"
     ),
     "a memory file that may shrink": (
         "m = os.memfd_create('m'); os.write(m, b'1' * 9999); "
-        "socket.send_fds(control(), [raw(wire.Returned, call_id, None, True, count=1)], [m]); os.ftruncate(m, 0)"
+        "socket.send_fds(control(), [raw(wire.Returned, call_id, None, True, [], count=1)], [m]); os.ftruncate(m, 0)"
     ),
     "descriptors that nobody asked for": (
         "c = control(); [socket.send_fds(c, [raw(wire.Ready)], [0] * 8) for _ in range(99)]"

@@ -126,6 +126,31 @@ async def test_an_instance_whose_process_was_killed_between_calls_is_told_as_los
     assert again["error_kind"] == "worker_lost"
 
 
+async def test_an_instance_that_garbled_its_socket_is_told_as_lost_with_the_reason(forking_worker: Worker) -> None:
+    source = """
+import os, socket
+class Rude:
+    def ok(self):
+        return 1
+    def garble(self):
+        for number in range(3, 64):
+            try:
+                endpoint = socket.socket(fileno=os.dup(number))
+            except OSError:
+                continue
+            if endpoint.family == socket.AF_UNIX:
+                endpoint.send(b"\\xff" * 64)
+        while True:
+            pass
+"""
+    await forking_worker.handle(method_job(source, "Rude", "r", "ok"))
+    answer = await forking_worker.handle(method_job(source, "Rude", "r", "garble"))
+    assert answer["error_kind"] == "user_code"
+    lost = await forking_worker.handle(method_job(source, "Rude", "r", "ok"))
+    assert lost["error_kind"] == "worker_lost"
+    assert "sent the worker what it should not" in lost["error"]
+
+
 async def test_a_constructor_that_raised_may_be_tried_again(worker: Worker) -> None:
     source = """
 class Picky:
@@ -172,6 +197,12 @@ async def test_the_same_worker_serves_from_one_event_loop_after_another(flashtri
         ({"input": {"function_name": "f", "function_code": "def f(a): pass", "args": ["AAAA"]}}, "cannot be loaded"),
         ({"input": {"function_name": "f", "function_code": "def f(a): pass", "modules": {"../x.py": ""}}}, "../x.py"),
         ({"input": {"execution_type": "class", "class_name": "C"}}, "class_code is missing"),
+        ({"input": {"function_name": "f", "function_code": "def f():\n    return '\ud800'\n"}}, "half of a surrogate"),
+        ({"input": {"function_name": "f\udfff", "function_code": "def f(): pass"}}, "half of a surrogate"),
+        (
+            {"input": {"function_name": "f", "function_code": "def f(): pass", "modules": {"m.py": "x = '\ud83d'"}}},
+            "half of a surrogate",
+        ),
         ("not an object", "input"),
     ],
 )

@@ -2,10 +2,12 @@
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flashtrial.core import env
+from flashtrial.core.errors import ConfigurationError
 from flashtrial.core.ids import new_id
 from flashtrial.core.retry import full_jitter_s
 
@@ -34,3 +36,17 @@ def test_secrets_and_job_addresses_are_kept_from_children_and_the_rest_is_not() 
         "PATH": "/bin",
     }
     assert env.without_secrets(given_) == {"HF_TOKEN": "the user's own", "PATH": "/bin"}
+
+
+@pytest.mark.parametrize(("text", "value"), [("", 7.0), ("0", 0.0), ("1e9", 1e9), ("0.5", 0.5)])
+def test_a_variable_is_a_number_or_its_default(monkeypatch: pytest.MonkeyPatch, text: str, value: float) -> None:
+    monkeypatch.setenv("FLASHTRIAL_SOME", text)
+    assert env.number("FLASHTRIAL_SOME", 7.0) == value
+    assert env.whole("FLASHTRIAL_SOME", 7) == int(value)
+
+
+@pytest.mark.parametrize("text", ["-1", "inf", "nan", "much"])
+def test_a_variable_that_is_no_number_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("FLASHTRIAL_SOME", text)
+    with pytest.raises(ConfigurationError, match=f"FLASHTRIAL_SOME={text} is not a number"):
+        env.number("FLASHTRIAL_SOME", 7.0)

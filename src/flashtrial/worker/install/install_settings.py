@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flashtrial.core import env
-from flashtrial.core.errors import ConfigurationError
 from flashtrial.worker.constants import INSTALL_DEADLINE_S, LAYERS_BYTES, SYSTEM_INSTALL_DEADLINE_S, VOLUME
 
 
@@ -25,20 +24,9 @@ class InstallSettings:
     def from_environment(cls) -> "InstallSettings":
         """The settings of this process. Raises `ConfigurationError` for a variable that is no number."""
         return cls(
-            deadline_s=_number(env.INSTALL_DEADLINE_S, INSTALL_DEADLINE_S),
-            system_deadline_s=_number(env.SYSTEM_INSTALL_DEADLINE_S, SYSTEM_INSTALL_DEADLINE_S),
-            layers_bytes=int(_number(env.LAYERS_BYTES, LAYERS_BYTES)),
+            deadline_s=env.number(env.INSTALL_DEADLINE_S, INSTALL_DEADLINE_S),
+            system_deadline_s=env.number(env.SYSTEM_INSTALL_DEADLINE_S, SYSTEM_INSTALL_DEADLINE_S),
+            layers_bytes=env.whole(env.LAYERS_BYTES, LAYERS_BYTES),
             volume=VOLUME if VOLUME.is_dir() else None,
             endpoint=env.get(env.ENDPOINT_ID),
         )
-
-
-def _number(name: str, default: float) -> float:
-    text = env.get(name)
-    try:
-        number = float(text) if text else default
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise ConfigurationError(f"{name}={text} is not a number of 0 or more")
-    return number
