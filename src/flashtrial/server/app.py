@@ -17,7 +17,7 @@ from flashtrial.server.counters import IngestCounters
 from flashtrial.server.events import EventHub
 from flashtrial.server.files.blobs import BlobStore
 from flashtrial.server.repository import Repository
-from flashtrial.server.routes import blobs, files, health, ingest, pages, query
+from flashtrial.server.routes import blobs, files, health, ingest, neighbours, pages, query
 from flashtrial.server.security import BearerGuard, BodyLimit, HostGuard, SecurityHeaders
 from flashtrial.server.settings import ServerSettings
 
@@ -43,8 +43,9 @@ def create_app(settings: ServerSettings | None = None, clock: Clock | None = Non
     """
     settings = settings or ServerSettings.from_env()
     events = EventHub()
+    clock = clock or SystemClock()
     parts = _Parts(
-        Repository(settings.db_path, clock or SystemClock(), events.publish),
+        Repository(settings.db_path, clock, events.publish),
         events,
         IngestCounters(),
         BlobStore(settings.blobs_dir, settings.blob_limits),
@@ -59,6 +60,7 @@ def create_app(settings: ServerSettings | None = None, clock: Clock | None = Non
     )
     app.state.events = events
     _add_routes(app, settings, parts)
+    app.include_router(neighbours.router(parts.repository, parts.blobs, settings.db_path, clock))
     _add_guards(app, settings)
     return app
 
@@ -95,8 +97,9 @@ def _add_routes(app: FastAPI, settings: ServerSettings, parts: _Parts) -> None:
 
 def _add_guards(app: FastAPI, settings: ServerSettings) -> None:
     """The last one added is the first that a request meets."""
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, prefixes=("/api",))
-    app.add_middleware(BearerGuard, token=settings.token)
+    limited, streamed = ("/api", *neighbours.PREFIXES), neighbours.STREAMED
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, prefixes=limited, except_below=streamed)
+    app.add_middleware(BearerGuard, token=settings.token, prefixes=limited)
     app.add_middleware(HostGuard, hosts=settings.allowed_hosts, origins=settings.allowed_origins)
     app.add_middleware(SecurityHeaders)
 

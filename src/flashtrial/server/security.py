@@ -113,18 +113,22 @@ class BearerGuard:
 class BodyLimit:
     """Counts a request's body while it is read; past `max_bytes` the reader gets `BodyTooLarge`, the client 413.
 
-    Holds for the paths below `prefixes`: other parts of the same port have limits of their own.
+    Holds for the paths below `prefixes`: other parts of the same port have limits of their own, as have those that are
+    below `except_below` and stream what they get to the disk.
     What `Content-Length` says is not trusted. What comes after the limit is read and thrown away, up to 64 MiB or 5 s,
     because a client that is cut off while it sends never reads the answer.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, prefixes: Iterable[str] = ("",)) -> None:
+    def __init__(
+        self, app: ASGIApp, max_bytes: int, prefixes: Iterable[str] = ("",), except_below: Iterable[str] = ()
+    ) -> None:
         self._app = app
         self._max_bytes = max_bytes
         self._prefixes = tuple(prefixes)
+        self._except = tuple(except_below)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not _is_below(scope["path"], self._prefixes):
+        if scope["type"] != "http" or not self._is_limited(scope["path"]):
             await self._app(scope, receive, send)
             return
         answering = _Answering(send)
@@ -134,6 +138,9 @@ class BodyLimit:
             if answering.has_begun:
                 raise
             await _refuse(scope, receive, send, error_answer(413, "too_large", error.detail, {"Connection": "close"}))
+
+    def _is_limited(self, path: str) -> bool:
+        return _is_below(path, self._prefixes) and not _is_below(path, self._except)
 
     def _counted(self, receive: Receive) -> Receive:
         taken = 0

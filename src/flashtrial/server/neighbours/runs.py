@@ -1,0 +1,108 @@
+"""Runs as the neighbours ask for them: by number, by project, whole lists. Reads ``server.db`` and writes nothing."""
+
+import contextlib
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from flashtrial.core import sqlite
+from flashtrial.server import views
+from flashtrial.server.views import RunDetail, RunQuery, RunView
+
+MAX_RUNS = 20_000
+ALL_POINTS = 10_000_000
+_NUMBERS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+
+Point: TypeAlias = "tuple[int, int, float]"
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedRun:
+    """A run with the whole number that Pluto knows it by."""
+
+    number: int
+    view: RunView
+
+
+class Runs:
+    """What is stored in the database at `path`. From any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def by_id(self, run_id: str) -> RunDetail | None:
+        return views.read_run(self._path, run_id)
+
+    def id_of(self, number: int) -> str | None:
+        """The id of the run with this number."""
+        with self._reading() as connection:
+            row = connection.execute("SELECT id FROM runs WHERE number = ?", (number,)).fetchone()
+        return row[0] if row else None
+
+    def number_of(self, run_id: str) -> int | None:
+        with self._reading() as connection:
+            row = connection.execute("SELECT number FROM runs WHERE id = ?", (run_id,)).fetchone()
+        return row[0] if row else None
+
+    def by_number(self, number: int) -> NumberedRun | None:
+        run_id = self.id_of(number)
+        view = None if run_id is None else self.by_id(run_id)
+        return None if view is None else NumberedRun(number, view)
+
+    def of_project(self, project: str | None) -> list[NumberedRun]:
+        """The runs of a project, or all, newest first; at most 20,000."""
+        found: list[RunView] = []
+        cursor: str | None = None
+        while len(found) < MAX_RUNS:
+            page = views.page_of_runs(self._path, RunQuery(views.MAX_PAGE, cursor, project))
+            found += page["runs"]
+            cursor = page["next"]
+            if cursor is None:
+                break
+        with self._reading() as connection:
+            numbers = dict(connection.execute("SELECT id, number FROM runs").fetchall())
+        return [NumberedRun(numbers[view["id"]], view) for view in found]
+
+    def projects(self) -> list[tuple[str, int, int, int]]:
+        """(project, number of runs, first time, last time) of each project that has runs; times in milliseconds."""
+        with self._reading() as connection:
+            return connection.execute(
+                "SELECT project, count(*), min(created_ms), max(updated_ms) FROM runs GROUP BY project ORDER BY project"
+            ).fetchall()
+
+    def points(
+        self, run_id: str, name: str, *, start: int | None = None, end: int | None = None, limit: int = ALL_POINTS
+    ) -> list[Point]:
+        """(step, time_ms, value) by ascending step; NaN and infinities as floats."""
+        found = views.metric_points(self._path, run_id, name, start=start, end=end, limit=max(limit, 4))
+        return [(step, time_ms, as_float(value)) for step, time_ms, value in found]
+
+    def names(self, run_id: str) -> list[str]:
+        """The names of all series of the run, sorted; system figures too."""
+        kinds = views.metric_names(self._path, run_id)
+        return sorted({name for names in kinds.values() for name in names})
+
+    def console(self, run_id: str) -> list[views.ConsoleLine]:
+        """All lines of the run."""
+        lines: list[views.ConsoleLine] = []
+        while page := views.console_lines(self._path, run_id, after=lines[-1]["id"] if lines else 0):
+            lines += page
+        return lines
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with contextlib.closing(sqlite.connect(self._path, read_only=True)) as connection:
+            yield connection
+
+
+def as_float(value: float | str) -> float:
+    """A number as answers have it, where NaN and infinities are words, as a float."""
+    return _NUMBERS[value] if isinstance(value, str) else float(value)
+
+
+def id_from(prefix: str, *parts: str) -> str:
+    """A run id that is the same whenever the same parts are given."""
+    return f"{prefix}_{hashlib.blake2b(chr(0).join(parts).encode(), digest_size=12).hexdigest()}"

@@ -1,0 +1,28 @@
+"""All routes of the neighbours' protocols, over one ledger."""
+
+from pathlib import Path
+
+from fastapi import APIRouter
+
+from flashtrial.core.clock import Clock
+from flashtrial.server.files.blobs import BlobStore
+from flashtrial.server.neighbours.ledger import Ledger
+from flashtrial.server.neighbours.pluto_wire import pluto_wire
+from flashtrial.server.repository import Repository
+from flashtrial.server.routes import pluto, pluto_files, pluto_query
+
+LEDGER_NAME = "neighbours.db"
+# Where a token is needed and bodies are limited, beside /api. Files come and go at addresses that are permits.
+PREFIXES = ("/ingest", "/files", "/ajax-api")
+# Bodies that are streamed to the disk, under the blob store's own limits.
+STREAMED = ("/api/2.0/mlflow-artifacts/artifacts", "/ajax-api/2.0/mlflow-artifacts/artifacts")
+
+
+def router(repository: Repository, store: BlobStore, db_path: Path, clock: Clock) -> APIRouter:
+    """The routes; the ledger lies beside the database and is opened by the first request that needs it."""
+    ledger = Ledger(db_path.with_name(LEDGER_NAME))
+    wire = pluto_wire(repository, ledger, store, db_path, clock)
+    routes = APIRouter()
+    for part in (pluto, pluto_query, pluto_files):
+        routes.include_router(part.router(wire))
+    return routes
