@@ -7,8 +7,9 @@ instead of failing in the middle; foreign keys on. Each connection belongs to on
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from flashtrial.core.errors import FlashtrialError
 from flashtrial.core.files import OWNER_ONLY_FILE
@@ -58,10 +59,14 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         raise
 
 
-def migrate(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
+# A script, or a function for what SQL alone cannot do; it runs inside the transaction of its step.
+Migration: TypeAlias = "str | Callable[[sqlite3.Connection], None]"
+
+
+def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> None:
     """Bring the schema from ``PRAGMA user_version`` to ``len(migrations)``, each step in a transaction of its own.
 
-    `migrations[n]` is a script that leads from version n to n + 1. Never edit one that was released: append.
+    `migrations[n]` leads from version n to n + 1. Never edit one that was released: append.
     Raises `DatabaseFromTheFuture` when the file is newer than this code.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -73,12 +78,19 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
         _apply(connection, number, migrations[number])
 
 
-def _apply(connection: sqlite3.Connection, number: int, script: str) -> None:
+def _apply(connection: sqlite3.Connection, number: int, migration: Migration) -> None:
     with transaction(connection):
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version != number:  # another process was quicker while we waited for the lock
             return
-        for statement in script.split(";\n"):
-            if statement.strip():
-                connection.execute(statement)
+        if isinstance(migration, str):
+            _run_script(connection, migration)
+        else:
+            migration(connection)
         connection.execute(f"PRAGMA user_version = {number + 1}")
+
+
+def _run_script(connection: sqlite3.Connection, script: str) -> None:
+    for statement in script.split(";\n"):
+        if statement.strip():
+            connection.execute(statement)

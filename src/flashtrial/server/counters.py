@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from flashtrial.server.repository import BatchResult
+from flashtrial.server.storage.batches import BatchResult
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

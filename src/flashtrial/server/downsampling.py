@@ -1,37 +1,36 @@
 """Fewer points that draw the same curve: both ends, and the lowest and highest of each stretch between."""
 
-import math
-from collections.abc import Sequence
-from typing import TypeAlias
+import numpy as np
+import numpy.typing as npt
 
-Point: TypeAlias = "tuple[int, int, float]"  # step, time in ms, value (NaN and infinities included)
+from flashtrial.server.storage.columns import Float64
+from flashtrial.server.storage.summary import extremes
 
 MIN_POINTS = 4
 
 
-def downsample(points: Sequence[Point], limit: int) -> Sequence[Point]:
-    """At most `limit` (4 or more) of `points`, in their order.
+def downsample(values: Float64, limit: int, weights: Float64 | None = None) -> npt.NDArray[np.intp]:
+    """Where at most `limit` (4 or more) of `values` stand, ascending, that draw the same curve.
 
-    The first, the last, the global lowest and the global highest are among them. A stretch of NaN alone keeps one, so
-    that a curve that went to NaN is seen to.
+    The first, the last, the lowest and the highest are among them. A stretch of NaN alone keeps one, so that a curve
+    that went to NaN is seen to. Stretches are equal in the sum of their `weights`: how many points a value stands for
+    (> 0); one each unless told otherwise.
     """
-    if len(points) <= limit:
-        return points
-    buckets = (limit - 2) // 2
-    inner = len(points) - 2
-    kept = [points[0]]
-    for bucket in range(buckets):
-        start, end = 1 + bucket * inner // buckets, 1 + (bucket + 1) * inner // buckets
-        kept += _extremes(points[start:end])
-    kept.append(points[-1])
-    return kept
+    if len(values) <= limit:
+        return np.arange(len(values))
+    inner = values[1:-1]
+    starts = 1 + _stretches(len(inner), (limit - 2) // 2, None if weights is None else weights[1:-1])
+    lows, highs = extremes(inner, starts - 1)
+    return np.unique(np.concatenate([[0], lows + 1, highs + 1, [len(values) - 1]]))
 
 
-def _extremes(stretch: Sequence[Point]) -> list[Point]:
-    """The lowest and the highest in the order in which they stand; one point when they are the same."""
-    numbered = [index for index, point in enumerate(stretch) if not math.isnan(point[2])]
-    if not numbered:
-        return [stretch[0]]
-    lowest = min(numbered, key=lambda index: stretch[index][2])
-    highest = max(numbered, key=lambda index: stretch[index][2])
-    return [stretch[index] for index in sorted({lowest, highest})]
+def _stretches(count: int, wanted: int, weights: Float64 | None) -> npt.NDArray[np.intp]:
+    """Where at most `wanted` stretches of `count` values begin."""
+    if weights is None:
+        return np.unique(np.arange(wanted) * count // wanted)
+    before = np.cumsum(weights) - weights
+    targets = np.arange(wanted) * (before[-1] + weights[-1]) / wanted
+    starts = np.unique(np.searchsorted(before, targets))
+    starts = starts[starts < count]
+    starts[0] = 0
+    return starts

@@ -4,6 +4,7 @@ What comes out of `parse_record` can be stored without another thought: numbers 
 documents are JSON bytes without NaN, nested no deeper than 64.
 """
 
+import functools
 import math
 import re
 from collections.abc import Mapping
@@ -38,13 +39,14 @@ class SeriesKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PointsRecord:
-    """One value for each of several series, at one step."""
+    """One value for each of several series, at one step; `names` and `values` are equally many."""
 
     seq: int
     time_ms: int
     kind: SeriesKind
     step: int
-    values: tuple[tuple[str, float], ...]
+    names: tuple[str, ...]
+    values: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +146,18 @@ def _points(kind: SeriesKind, seq: int, time_ms: int, body: dict[Any, Any]) -> P
     step = body.get("step")
     # Without a step of its own a record stands at its sequence number: ascending, and the same however it arrives.
     step = seq if step is None else whole(step, "step")
-    return PointsRecord(
-        seq, time_ms, kind, step, tuple([(_name(name), _number(name, v)) for name, v in values.items()])
-    )
+    numbers = tuple(values.values())
+    if not _FLOAT_ONLY.issuperset(map(type, numbers)):
+        numbers = tuple([_number(name, value) for name, value in values.items()])
+    return PointsRecord(seq, time_ms, kind, step, _names(tuple(values)), numbers)
+
+
+_FLOAT_ONLY = frozenset({float})
+
+
+@functools.lru_cache(maxsize=256)  # a training loop logs the same few names again and again
+def _names(names: tuple[object, ...]) -> tuple[str, ...]:
+    return tuple([_name(name) for name in names])
 
 
 def _name(name: object) -> str:
@@ -203,7 +214,22 @@ def _state(body: dict[Any, Any]) -> dict[str, object]:
         kept["tags"] = _tags(body["tags"])
     if body.get("config") is not None:
         kept["config"] = _map(body["config"], "config")
+    if body.get("resumed") is not None:
+        kept["resumed"] = _flag(body["resumed"], "resumed")
+    if body.get("fork") is not None:
+        kept["fork"] = _fork(_map(body["fork"], "fork"))
     return kept
+
+
+def _fork(fork: dict[Any, Any]) -> dict[str, object]:
+    """Which run it starts from, after which step (none: after its last), and what it takes along."""
+    step = fork.get("step")
+    return {
+        "run_id": text(fork.get("run_id"), "fork.run_id"),
+        "step": None if step is None else whole(step, "fork.step"),
+        "inherit_config": _flag(fork.get("inherit_config", False), "fork.inherit_config"),
+        "inherit_tags": _flag(fork.get("inherit_tags", False), "fork.inherit_tags"),
+    }
 
 
 def _flag(value: object, what: str) -> bool:

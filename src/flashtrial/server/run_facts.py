@@ -5,7 +5,7 @@ writers are merged by time, where a writer's time never steps back.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
@@ -37,23 +37,36 @@ class RunFacts:
     config: dict[str, Any] = field(default_factory=dict)
     host: str | None = None
     reason: str | None = None
+    fork_run: str | None = None
+    fork_step: int | None = None
 
 
-def fold(run_id: str, changes: Iterable[Change]) -> RunFacts:
-    """The run that these changes describe. A run that nobody named is called by its id."""
-    facts: dict[str, Any] = {"name": run_id}
-    config: dict[str, Any] = {}
+def fold(run_id: str, changes: Iterable[Change], onto: RunFacts | None = None) -> RunFacts:
+    """The run that these changes describe, or what they make of the run `onto` when they are later than all of its own.
+
+    A run that nobody named is called by its id.
+    """
+    facts = onto or RunFacts(run_id)
     for change in in_order(changes):
-        match change.kind:
-            case RecordKind.CONFIG:
-                config = merged(config, change.body["set"])
-            case RecordKind.TAGS:
-                facts["tags"] = retagged(facts.get("tags", []), change.body)
-            case _:
-                news = dict(change.body)
-                config = merged(config, news.pop("config", {}))
-                facts |= _of_guest(news, facts) if news.pop("guest", False) else _of_owner(news)
-    return RunFacts(**facts, config=config)
+        facts = _after(facts, change)
+    return facts
+
+
+def _after(facts: RunFacts, change: Change) -> RunFacts:
+    match change.kind:
+        case RecordKind.CONFIG:
+            return replace(facts, config=merged(facts.config, change.body["set"]))
+        case RecordKind.TAGS:
+            return replace(facts, tags=retagged(facts.tags, change.body))
+    news = {name: value for name, value in change.body.items() if name in _KEPT}
+    if "config" in news:
+        news["config"] = merged(facts.config, news["config"])
+    if "fork" in change.body:
+        news |= {"fork_run": change.body["fork"]["run_id"], "fork_step": change.body["fork"].get("step")}
+    return replace(facts, **(_of_guest(news, facts) if change.body.get("guest") else _of_owner(news)))
+
+
+_KEPT = frozenset({"status", "project", "name", "config", "tags", "host", "reason"})
 
 
 def _of_owner(news: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,15 +74,20 @@ def _of_owner(news: Mapping[str, Any]) -> dict[str, Any]:
     return {"reason": None, **news, "status": RunStatus(news["status"])}
 
 
-def _of_guest(news: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+def _of_guest(news: Mapping[str, Any], facts: RunFacts) -> dict[str, Any]:
     """The same of a writer whose run it is not: that it fails says something of the run, that it ends does not."""
-    if news["status"] == RunStatus.FAILED or "status" not in facts:
+    if news["status"] == RunStatus.FAILED or facts.status is RunStatus.CREATED:
         return _of_owner(news)
     return {name: value for name, value in news.items() if name not in ("status", "reason")}
 
 
 def in_order(changes: Iterable[Change]) -> list[Change]:
     """The changes as they happened, as far as that can be told."""
+    return [change for *_, change in keyed(changes)]
+
+
+def keyed(changes: Iterable[Change]) -> list[tuple[int, str, int, Change]]:
+    """The changes in their order, each behind what orders it: its writer's latest time in ms so far, writer, number."""
     timed: list[tuple[int, str, int, Change]] = []
     by_writer = sorted(changes, key=lambda change: (change.writer, change.seq))
     for writer, own in groupby(by_writer, key=lambda change: change.writer):
@@ -77,7 +95,7 @@ def in_order(changes: Iterable[Change]) -> list[Change]:
         for change in own:
             latest_ms = max(latest_ms, change.time_ms)
             timed.append((latest_ms, writer, change.seq, change))
-    return [change for *_, change in sorted(timed, key=lambda entry: entry[:3])]
+    return sorted(timed, key=lambda entry: entry[:3])
 
 
 def retagged(tags: Sequence[str], change: Mapping[str, Any]) -> list[str]:

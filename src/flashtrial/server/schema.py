@@ -5,7 +5,8 @@ Names: `number` is a row's own key inside this file; ids that clients know are t
 
 import sqlite3
 
-from flashtrial.core.sqlite import DatabaseFromTheFuture
+from flashtrial.core.sqlite import DatabaseFromTheFuture, Migration
+from flashtrial.server.storage.migration import to_columns
 
 _FIRST = """
 CREATE TABLE runs (
@@ -115,14 +116,15 @@ CREATE INDEX files_of_run ON files (run, name, step);
 CREATE INDEX files_of_content ON files (sha256)
 """
 
-MIGRATIONS = (_FIRST, _LAST_BY_SEQUENCE, _FILES)
+MIGRATIONS: tuple[Migration, ...] = (_FIRST, _LAST_BY_SEQUENCE, _FILES, to_columns)
 
 
-def check_readable(connection: sqlite3.Connection) -> bool:
-    """Whether the tables are there already. Raises `DatabaseFromTheFuture` when a newer flashtrial wrote them."""
+def version_of(connection: sqlite3.Connection) -> int:
+    """The version of the tables; 0 where there are none. Raises `DatabaseFromTheFuture`."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(MIGRATIONS):
         raise DatabaseFromTheFuture(
             f"the database has schema {version}, this flashtrial knows {len(MIGRATIONS)}: upgrade flashtrial"
         )
-    return bool(version)
+    assert isinstance(version, int)
+    return version

@@ -1,25 +1,23 @@
 """All SQL that reads. Every function opens the file read-only for itself, so any thread, or a process without a server,
 may call it; none ever waits for the writer."""
 
-import contextlib
-import math
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypedDict
 
 import orjson
 
-from flashtrial.core import sqlite
 from flashtrial.protocol.records import JsonValue
 from flashtrial.protocol.trials import RunStatus
-from flashtrial.server.downsampling import Point, downsample
 from flashtrial.server.intervals import IntervalSet
-from flashtrial.server.records import SeriesKind, not_finite_name
-from flashtrial.server.schema import MIGRATIONS, check_readable
+from flashtrial.server.records import SeriesKind
+from flashtrial.server.series_views import Number, metric_names, metric_points
+from flashtrial.server.storage.reading import reading
+from flashtrial.server.storage.series_rows import shown
 
-Number: TypeAlias = "float | str"  # NaN and infinities are "NaN", "Infinity", "-Infinity"
+__all__ = ["metric_names", "metric_points", "reading"]  # what others ask here for, kept in modules of their own
 
 MAX_PAGE = 1000
 
@@ -105,8 +103,7 @@ def page_of_runs(db_path: Path, query: RunQuery) -> RunPage:
         ).fetchall()
         more = len(rows) > query.limit
         del rows[query.limit :]
-        series = _series_of(connection, [row[0] for row in rows])
-    runs = [_run_view(row, series.get(row[0], [])) for row in rows]
+        runs = [_run_view(connection, row) for row in rows]
     return {"runs": runs, "next": f"{rows[-1][_CREATED]}-{rows[-1][0]}" if more else None}
 
 
@@ -119,7 +116,7 @@ def read_run(db_path: Path, run_id: str) -> RunDetail | None:
         ).fetchone()
         if row is None:
             return None
-        view = _run_view(row, _series_of(connection, [row[0]]).get(row[0], []))
+        view = _run_view(connection, row)
     host, reason, last_seen_ms = row[-3:]
     return {**view, "host": host, "reason": reason, "last_seen_ms": last_seen_ms}
 
@@ -128,36 +125,6 @@ def run_exists(db_path: Path, run_id: str) -> bool:
     """Whether there is a run with this id."""
     with reading(db_path) as connection:
         return connection.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone() is not None
-
-
-def metric_names(db_path: Path, run_id: str) -> dict[SeriesKind, list[str]]:
-    """The names of the run's series by kind, sorted; empty when there is no such run."""
-    with reading(db_path) as connection:
-        rows = connection.execute(
-            "SELECT kind, series.name FROM series JOIN runs ON runs.number = run WHERE runs.id = ? "
-            "ORDER BY series.name",
-            (run_id,),
-        ).fetchall()
-    return {wanted: [name for kind, name in rows if kind == wanted] for wanted in SeriesKind}
-
-
-def metric_points(
-    db_path: Path, run_id: str, name: str, *, start: int | None = None, end: int | None = None, limit: int = 1000
-) -> list[tuple[int, int, Number]]:
-    """(step, time_ms, value) by ascending step, from step `start` to step `end`, thinned to `limit` (4 or more).
-
-    Empty when there is no such run or series. A metric wins over a system figure of the same name.
-    """
-    with reading(db_path) as connection:
-        rows = connection.execute(
-            "SELECT step, time_ms, value FROM points WHERE series = ("
-            "SELECT series.number FROM series JOIN runs ON runs.number = run "
-            "WHERE runs.id = ? AND series.name = ? ORDER BY kind LIMIT 1) "
-            "AND step BETWEEN ? AND ? ORDER BY step, writer, seq",
-            (run_id, name, -(2**63) if start is None else start, 2**63 - 1 if end is None else end),
-        ).fetchall()
-    points: list[Point] = [(step, time_ms, math.nan if value is None else value) for step, time_ms, value in rows]
-    return [(step, time_ms, _number(value)) for step, time_ms, value in downsample(points, limit)]
 
 
 def console_lines(db_path: Path, run_id: str, *, after: int = 0, limit: int = MAX_PAGE) -> list[ConsoleLine]:
@@ -205,30 +172,8 @@ def runs_by_status(db_path: Path) -> dict[str, int]:
         return dict(connection.execute("SELECT status, count(*) FROM runs GROUP BY status").fetchall())
 
 
-_COLUMNS = "number, id, project, name, status, tags, config, created_ms, updated_ms"
+_COLUMNS = "number, id, project, name, status, tags, config, created_ms, updated_ms, summary, counts"
 _CREATED = 7
-
-_SeriesRow: TypeAlias = "tuple[str, int, float | None]"
-
-
-@contextlib.contextmanager
-def reading(db_path: Path) -> Iterator[sqlite3.Connection]:
-    """A read-only connection inside one snapshot; to an empty database where there is no file."""
-    connection = sqlite.connect(db_path, read_only=True) if db_path.exists() else _empty_database()
-    try:
-        if not check_readable(connection):
-            connection.close()
-            connection = _empty_database()
-        connection.execute("BEGIN")
-        yield connection
-    finally:
-        connection.close()
-
-
-def _empty_database() -> sqlite3.Connection:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    sqlite.migrate(connection, MIGRATIONS)
-    return connection
 
 
 def _conditions(query: RunQuery) -> tuple[str, dict[str, object]]:
@@ -253,22 +198,10 @@ def _parse_cursor(cursor: str) -> tuple[int, int]:
     return int(created_ms), int(number)
 
 
-def _series_of(connection: sqlite3.Connection, runs: Sequence[int]) -> dict[int, list[_SeriesRow]]:
-    """The user's series of each of the runs: name, count, last value."""
-    found: dict[int, list[_SeriesRow]] = {}
-    rows = connection.execute(
-        "SELECT run, name, points, last_value FROM series WHERE kind = ? AND run IN (SELECT value FROM json_each(?)) "
-        "ORDER BY name",
-        (SeriesKind.METRIC, orjson.dumps(list(runs)).decode()),
-    )
-    for run, name, points, last_value in rows:
-        found.setdefault(run, []).append((name, points, last_value))
-    return found
-
-
-def _run_view(row: Sequence[Any], series: Sequence[_SeriesRow]) -> RunView:
+def _run_view(connection: sqlite3.Connection, row: Sequence[Any]) -> RunView:
     """The run in a row that begins with `_COLUMNS`."""
-    _, run_id, project, name, status, tags, config, created_ms, updated_ms, *_ = row
+    number, run_id, project, name, status, tags, config, created_ms, updated_ms, summary, counts, *_ = row
+    last, points = _series_of(connection, number) if summary is None else (orjson.loads(summary), orjson.loads(counts))
     return {
         "id": run_id,
         "project": project,
@@ -276,12 +209,16 @@ def _run_view(row: Sequence[Any], series: Sequence[_SeriesRow]) -> RunView:
         "status": status,
         "tags": orjson.loads(tags),
         "config": orjson.loads(config),
-        "summary": {name: _number(math.nan if value is None else value) for name, _, value in series},
-        "points": {name: points for name, points, _ in series},
+        "summary": last,
+        "points": points,
         "created_ms": created_ms,
         "updated_ms": updated_ms,
     }
 
 
-def _number(value: float) -> Number:
-    return value if math.isfinite(value) else not_finite_name(value)
+def _series_of(connection: sqlite3.Connection, run: int) -> tuple[dict[str, Number], dict[str, int]]:
+    """Last values and counts of a run that has more metrics than its row holds."""
+    rows = connection.execute(
+        "SELECT name, points, last_value FROM series WHERE run = ? AND kind = ? ORDER BY name", (run, SeriesKind.METRIC)
+    ).fetchall()
+    return {name: shown(value) for name, _, value in rows}, {name: points for name, points, _ in rows}

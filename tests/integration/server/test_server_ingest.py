@@ -172,11 +172,11 @@ def test_a_database_that_cannot_be_written_is_an_outage_and_loses_nothing(
     db_path = ServerSettings(flashtrial_home).db_path
     connection = sqlite.connect(db_path)
     try:
-        connection.execute("ALTER TABLE points RENAME TO elsewhere")
+        connection.execute("ALTER TABLE tails RENAME TO elsewhere")
         answer = server.post(encode_batches([batch("r", metric(1, {"x": 1}))]))
         assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
         assert read_runs(db_path) == []
-        connection.execute("ALTER TABLE elsewhere RENAME TO points")
+        connection.execute("ALTER TABLE elsewhere RENAME TO tails")
     finally:
         connection.close()
     assert server.ingest(batch("r", metric(1, {"x": 1})))[0]["stored"] == 1

@@ -33,6 +33,10 @@ def _only(line: str) -> PointsRecord:
     return record
 
 
+def _values(record: PointsRecord) -> dict[str, float]:
+    return dict(zip(record.names, record.values, strict=True))
+
+
 def test_each_kind_becomes_what_the_tables_hold() -> None:
     bodies: dict[str, dict[str, Any]] = {
         "metric": GOOD,
@@ -163,13 +167,13 @@ def test_any_bytes_are_parsed_or_refused(data: bytes) -> None:
 
 def test_bare_nan_and_infinity_are_numbers() -> None:
     line = _line().replace("0.5", "NaN").replace('"loss"', '"a": Infinity, "b": -Infinity, "loss"')
-    values = dict(_only(line).values)
+    values = _values(_only(line))
     assert math.isnan(values["loss"])
     assert (values["a"], values["b"]) == (math.inf, -math.inf)
 
 
 def test_the_names_of_nan_and_infinity_are_numbers_too() -> None:
-    assert dict(_only(_line(body={"values": {"a": "-Infinity"}})).values) == {"a": -math.inf}
+    assert _values(_only(_line(body={"values": {"a": "-Infinity"}}))) == {"a": -math.inf}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from flashtrial.server.answers import error_answer, json_answer
 from flashtrial.server.commit_queue import NotRunning, QueueFull
 from flashtrial.server.counters import IngestCounters
 from flashtrial.server.ingest_body import BadBody, ParsedBody, parse_json, parse_msgpack
-from flashtrial.server.repository import BatchResult, Repository
+from flashtrial.server.repository import Repository
+from flashtrial.server.storage.batches import BatchResult
 
 # Smaller bodies are parsed where they are, in a few milliseconds; larger ones would hold the loop up.
 INLINE_BYTES = 32 * 1024

@@ -1,0 +1,1 @@
+"""Points of series: open tails, sealed blocks, and curves read from both."""

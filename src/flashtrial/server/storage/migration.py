@@ -1,0 +1,94 @@
+"""The step of the schema from one row a point to tails and blocks; the points of an old database are kept."""
+
+import sqlite3
+from collections.abc import Iterator
+from itertools import groupby
+
+from flashtrial.server.storage.columns import columns_of
+from flashtrial.server.storage.point_store import SEAL_AT_END_POINTS, Tail, append, seal
+from flashtrial.server.storage.series_rows import refresh_summary
+
+_TABLES = (
+    """
+CREATE TABLE tails (
+    series INTEGER NOT NULL,
+    writer INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    rows BLOB NOT NULL,
+    PRIMARY KEY (series, writer, seq)
+) WITHOUT ROWID
+""",
+    """
+CREATE TABLE curves (
+    series INTEGER NOT NULL,
+    writer INTEGER NOT NULL,
+    open_points INTEGER NOT NULL,
+    PRIMARY KEY (series, writer)
+) WITHOUT ROWID
+""",
+    """
+CREATE TABLE blocks (
+    number INTEGER PRIMARY KEY,
+    series INTEGER NOT NULL,
+    writer INTEGER NOT NULL,
+    first_seq INTEGER NOT NULL,
+    last_seq INTEGER NOT NULL,
+    first_step INTEGER NOT NULL,
+    last_step INTEGER NOT NULL,
+    ascending INTEGER NOT NULL,
+    points INTEGER NOT NULL,
+    summary BLOB NOT NULL,
+    data BLOB NOT NULL
+)
+""",
+    "CREATE UNIQUE INDEX blocks_of_series ON blocks (series, writer, first_seq)",
+)
+
+# What runs and writers tell, beside what the server makes of it (see run_facts and liveness).
+_COLUMNS = (
+    "ALTER TABLE runs ADD COLUMN summary TEXT",
+    "ALTER TABLE runs ADD COLUMN counts TEXT",
+    "ALTER TABLE runs ADD COLUMN told_status TEXT NOT NULL DEFAULT 'created'",
+    "ALTER TABLE runs ADD COLUMN told_reason TEXT",
+    "ALTER TABLE runs ADD COLUMN fork_run TEXT",
+    "ALTER TABLE runs ADD COLUMN fork_step INTEGER",
+    "ALTER TABLE runs ADD COLUMN folded_ms INTEGER",
+    "ALTER TABLE runs ADD COLUMN folded_writer TEXT",
+    "ALTER TABLE writers ADD COLUMN change_seq INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE writers ADD COLUMN change_ms INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE writers ADD COLUMN first_ms INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE writers ADD COLUMN last_ms INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE writers ADD COLUMN resumed INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE writers ADD COLUMN role TEXT",
+    "ALTER TABLE writers ADD COLUMN beat TEXT",
+    "ALTER TABLE writers ADD COLUMN heard_ms INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE writers ADD COLUMN gone_reason TEXT",
+    "ALTER TABLE writers ADD COLUMN host TEXT",
+    "UPDATE runs SET told_status = status, told_reason = reason",
+    "UPDATE writers SET (first_ms, last_ms, change_ms, change_seq) = (SELECT coalesce(min(time_ms), 0), "
+    "coalesce(max(time_ms), 0), coalesce(max(time_ms), 0), coalesce(max(seq), 0) "
+    "FROM changes WHERE changes.writer = writers.number)",
+    "CREATE INDEX runs_open ON runs (number) WHERE told_status IN ('created', 'running')",
+)
+
+
+def to_columns(connection: sqlite3.Connection) -> None:
+    """Make the new tables, move every point into them, and drop the old one. Inside a transaction."""
+    for statement in (*_TABLES, *_COLUMNS):
+        connection.execute(statement)
+    for tail, rows in _old_points(connection):
+        append(connection, tail, columns_of(rows))
+        if len(rows) >= SEAL_AT_END_POINTS:
+            seal(connection, tail)
+    connection.execute("DROP TABLE points")
+    for (run,) in connection.execute("SELECT number FROM runs").fetchall():
+        refresh_summary(connection, run)
+
+
+def _old_points(connection: sqlite3.Connection) -> Iterator[tuple[Tail, list[tuple[int, int, int, float]]]]:
+    """The points of each (series, writer) by sequence number. NaN was stored as NULL."""
+    rows = connection.execute(
+        "SELECT series, writer, seq, step, time_ms, coalesce(value, 'nan') FROM points ORDER BY series, writer, seq"
+    )
+    for (series, writer), own in groupby(rows, key=lambda row: (row[0], row[1])):
+        yield Tail(series, writer), [(seq, step, time_ms, float(value)) for _, _, seq, step, time_ms, value in own]

@@ -1,0 +1,109 @@
+"""SQL that writes points: appended to an open tail, sealed into a block when the tail is long enough.
+
+A tail and its blocks belong to one (series, writer). Blocks hold points in the order in which they were logged, that is
+by sequence number, and no two blocks of a writer overlap in it; late points are sealed together with the blocks that
+they fall into. Attempts are no concern of writing: they follow from the order alone, so arrival changes nothing.
+"""
+
+import sqlite3
+from dataclasses import dataclass
+
+from flashtrial.server.storage.columns import (
+    Columns,
+    decode_block,
+    decode_rows,
+    encode_block,
+    encode_rows,
+    joined,
+)
+from flashtrial.server.storage.summary import summary_of
+
+SEAL_POINTS = 2048  # an open tail as long as this is sealed
+BLOCK_POINTS = 4096
+SEAL_AT_END_POINTS = 16  # of a run that has ended; fewer take less room as they are
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """Whose points: a series' of one writer's, by their keys."""
+
+    series: int
+    writer: int
+
+
+def append(connection: sqlite3.Connection, tail: Tail, columns: Columns) -> None:
+    """Store the points (one or more), each of a sequence number that is new to this tail."""
+    columns = columns.by_seq()
+    key = (tail.series, tail.writer)
+    connection.execute(
+        "INSERT INTO tails (series, writer, seq, rows) VALUES (?, ?, ?, ?)",
+        (*key, int(columns.seqs[0]), encode_rows(columns)),
+    )
+    (open_points,) = connection.execute(
+        "INSERT INTO curves (series, writer, open_points) VALUES (?, ?, ?) ON CONFLICT (series, writer) "
+        "DO UPDATE SET open_points = open_points + excluded.open_points RETURNING open_points",
+        (*key, len(columns)),
+    ).fetchone()
+    if open_points >= SEAL_POINTS:
+        seal(connection, tail)
+
+
+def seal(connection: sqlite3.Connection, tail: Tail) -> None:
+    """Turn the open tail into blocks, together with the blocks that it falls into. Harmless where it is empty."""
+    open_rows = _take_tail(connection, tail)
+    if not len(open_rows):
+        return
+    late = _take_blocks(connection, tail, int(open_rows.seqs.min()))
+    store_blocks(connection, tail, joined([*late, open_rows]).by_seq())
+
+
+def store_blocks(connection: sqlite3.Connection, tail: Tail, columns: Columns) -> None:
+    """Add blocks with these points, in the order in which they were logged, behind those there are."""
+    for start in range(0, len(columns), BLOCK_POINTS):
+        block = columns[start : start + BLOCK_POINTS]
+        connection.execute(
+            "INSERT INTO blocks (series, writer, first_seq, last_seq, first_step, last_step, ascending, points, "
+            "summary, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                tail.series,
+                tail.writer,
+                int(block.seqs[0]),
+                int(block.seqs[-1]),
+                int(block.steps[0]),
+                int(block.steps[-1]),
+                block.is_ascending,
+                len(block),
+                summary_of(block),
+                encode_block(block),
+            ),
+        )
+
+
+def _take_tail(connection: sqlite3.Connection, tail: Tail) -> Columns:
+    key = (tail.series, tail.writer)
+    rows = connection.execute("SELECT rows FROM tails WHERE series = ? AND writer = ? ORDER BY seq", key).fetchall()
+    connection.execute("DELETE FROM tails WHERE series = ? AND writer = ?", key)
+    connection.execute("UPDATE curves SET open_points = 0 WHERE series = ? AND writer = ?", key)
+    return decode_rows(b"".join(row for (row,) in rows))
+
+
+def _take_blocks(connection: sqlite3.Connection, tail: Tail, from_seq: int) -> list[Columns]:
+    """The blocks that end behind `from_seq`, which then are no more; and the last one, where it is small."""
+    key = (tail.series, tail.writer)
+    rows = connection.execute(
+        "SELECT number, points, data FROM blocks WHERE series = ? AND writer = ? AND (last_seq >= ? OR (points < ? "
+        "AND first_seq = (SELECT max(first_seq) FROM blocks WHERE series = ? AND writer = ?))) ORDER BY first_seq",
+        (*key, from_seq, BLOCK_POINTS // 2, *key),
+    ).fetchall()
+    connection.executemany("DELETE FROM blocks WHERE number = ?", ((number,) for number, _, _ in rows))
+    return [decode_block(data, points) for _, points, data in rows]
+
+
+def long_tails(connection: sqlite3.Connection, run: int, limit: int) -> list[Tail]:
+    """At most `limit` open tails of the run that are worth a block once nothing more is expected."""
+    rows = connection.execute(
+        "SELECT series, writer FROM curves JOIN series ON series.number = series WHERE run = ? AND open_points >= ? "
+        "LIMIT ?",
+        (run, SEAL_AT_END_POINTS, limit),
+    )
+    return [Tail(*row) for row in rows]

@@ -1,0 +1,151 @@
+"""SQL that writes what a run is: its changes, the facts folded from them, and how it stands."""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import orjson
+
+from flashtrial.protocol.records import RecordKind
+from flashtrial.protocol.trials import RunStatus
+from flashtrial.server.liveness import Beat, Owner, Role, Standing, standing
+from flashtrial.server.records import ChangeRecord
+from flashtrial.server.run_facts import Change, RunFacts, fold, keyed
+
+
+@dataclass(frozen=True, slots=True)
+class RunKey:
+    """A run by its key in the database and by the id that clients know."""
+
+    number: int
+    id: str
+
+
+def store_changes(connection: sqlite3.Connection, run: RunKey, writer: int, records: Sequence[ChangeRecord]) -> None:
+    """Store new state, config and tags records of one writer, and fold them into the run's row."""
+    if not records:
+        return
+    connection.executemany(
+        "INSERT INTO changes (run, writer, seq, time_ms, kind, body) VALUES (?, ?, ?, ?, ?, ?)",
+        ((run.number, writer, r.seq, r.time_ms, r.kind, r.body) for r in records),
+    )
+    (writer_id,) = connection.execute("SELECT id FROM writers WHERE number = ?", (writer,)).fetchone()
+    news = [Change(writer_id, r.seq, r.time_ms, r.kind, orjson.loads(r.body)) for r in records]
+    _tell_writer(connection, writer, news)
+    _fold(connection, run, writer, news)
+
+
+def _tell_writer(connection: sqlite3.Connection, writer: int, news: Iterable[Change]) -> None:
+    """Note what the writer says of itself: whose run it is, and that it goes on with one."""
+    for body in (change.body for change in news if change.kind is RecordKind.STATE):
+        role = Role.GUEST if body.get("guest") else Role.OWNER
+        connection.execute(
+            "UPDATE writers SET role = coalesce(role, ?), resumed = max(resumed, ?), host = coalesce(?, host) "
+            "WHERE number = ?",
+            (role, bool(body.get("resumed")), body.get("host"), writer),
+        )
+
+
+def _fold(connection: sqlite3.Connection, run: RunKey, writer: int, news: Sequence[Change]) -> None:
+    """Fold the news onto what the run's row says where they are later than all of that, else fold everything anew."""
+    news = sorted(news, key=lambda change: change.seq)
+    seq, ms = connection.execute("SELECT change_seq, change_ms FROM writers WHERE number = ?", (writer,)).fetchone()
+    facts, folded_ms, folded_writer = _facts_in_row(connection, run)
+    writer_id = news[0].writer
+    is_later = folded_ms is not None and (max(ms, news[0].time_ms), writer_id) >= (folded_ms, folded_writer)
+    if is_later and news[0].seq > seq:
+        facts = fold(run.id, news, facts)
+        last = (max(ms, *(change.time_ms for change in news)), writer_id)
+    else:
+        history = _changes_of(connection, run.number)
+        facts = fold(run.id, history, _inherited(connection, run, history))
+        last = keyed(history)[-1][:2]
+    connection.execute(
+        "UPDATE writers SET change_seq = max(change_seq, ?), change_ms = max(change_ms, ?) WHERE number = ?",
+        (news[-1].seq, max(change.time_ms for change in news), writer),
+    )
+    _write_facts(connection, run, facts, last)
+
+
+def _changes_of(connection: sqlite3.Connection, run: int) -> list[Change]:
+    rows = connection.execute(
+        "SELECT writers.id, seq, time_ms, kind, body FROM changes JOIN writers ON writers.number = writer "
+        "WHERE changes.run = ?",
+        (run,),
+    )
+    return [Change(who, seq, time_ms, RecordKind(kind), orjson.loads(body)) for who, seq, time_ms, kind, body in rows]
+
+
+_FACTS = "name, project, told_status, tags, config, host, told_reason, fork_run, fork_step"
+
+
+def _facts_in_row(connection: sqlite3.Connection, run: RunKey) -> tuple[RunFacts, int | None, str | None]:
+    row = connection.execute(
+        f"SELECT {_FACTS}, folded_ms, folded_writer FROM runs WHERE number = ?",  # noqa: S608 - our own words
+        (run.number,),
+    ).fetchone()
+    name, project, status, tags, config, host, reason, fork_run, fork_step, folded_ms, folded_writer = row
+    parsed = orjson.loads(tags), orjson.loads(config)
+    facts = RunFacts(name, project, RunStatus(status), *parsed, host, reason, fork_run, fork_step)
+    return facts, folded_ms, folded_writer
+
+
+def _inherited(connection: sqlite3.Connection, run: RunKey, history: Iterable[Change]) -> RunFacts:
+    """What a run starts from: nothing, or of a forked one the config and tags that its parent has by now."""
+    facts = RunFacts(run.id)
+    forks = (change.body["fork"] for change in history if "fork" in change.body)
+    fork = next(forks, None)
+    if fork is None:
+        return facts
+    row = connection.execute("SELECT config, tags FROM runs WHERE id = ?", (fork["run_id"],)).fetchone()
+    if row is not None and fork.get("inherit_config"):
+        facts = replace(facts, config=orjson.loads(row[0]))
+    if row is not None and fork.get("inherit_tags"):
+        facts = replace(facts, tags=orjson.loads(row[1]))
+    return facts
+
+
+def _write_facts(connection: sqlite3.Connection, run: RunKey, facts: RunFacts, last: tuple[int, str]) -> None:
+    connection.execute(
+        "UPDATE runs SET name = :name, project = :project, tags = :tags, config = :config, host = :host, "
+        "status = :status, told_status = :status, reason = :reason, told_reason = :reason, fork_run = :fork_run, "
+        "fork_step = :fork_step, folded_ms = :folded_ms, folded_writer = :folded_writer WHERE number = :number",
+        asdict(facts)
+        | {"tags": _text(facts.tags), "config": _text(facts.config), "number": run.number}
+        | {"folded_ms": last[0], "folded_writer": last[1]},
+    )
+
+
+def settle(connection: sqlite3.Connection, run: int, deaf_before_ms: int) -> bool:
+    """Write how a run stands, where it is not what its row says; whether that was so."""
+    row = connection.execute(
+        "SELECT told_status, told_reason, status, reason FROM runs WHERE number = ?", (run,)
+    ).fetchone()
+    told = Standing(RunStatus(row[0]), row[1])
+    if told.status.is_finished and told.status == row[2]:
+        return False
+    now = standing(told, _owners(connection, run), deaf_before_ms)
+    if (now.status, now.reason) == (row[2], row[3]):
+        return False
+    connection.execute("UPDATE runs SET status = ?, reason = ? WHERE number = ?", (now.status, now.reason, run))
+    return True
+
+
+def _owners(connection: sqlite3.Connection, run: int) -> list[Owner]:
+    rows = connection.execute(
+        "SELECT heard_ms, beat, gone_reason, host FROM writers WHERE run = ? AND role = ?", (run, Role.OWNER)
+    )
+    return [Owner(heard_ms, Beat(beat) if beat else None, reason, host) for heard_ms, beat, reason, host in rows]
+
+
+def settle_all(connection: sqlite3.Connection, deaf_before_ms: int) -> list[str]:
+    """Settle every run that its records do not end; the ids of those that changed."""
+    rows = connection.execute(
+        "SELECT number, id FROM runs WHERE told_status IN ('created', 'running') AND EXISTS "
+        "(SELECT 1 FROM writers WHERE run = runs.number AND beat IS NOT NULL)"
+    ).fetchall()
+    return [run_id for number, run_id in rows if settle(connection, number, deaf_before_ms)]
+
+
+def _text(value: object) -> str:
+    return orjson.dumps(value).decode()
