@@ -78,6 +78,10 @@ class Launcher:
             template.start()
         return template
 
+    def without_template(self, key: str) -> Template | None:
+        """The template of that environment, the caller's to close; the next child of the environment gets another."""
+        return self._templates.pop(key, None)
+
     def close(self) -> None:
         """End every template, and with them whatever they forked."""
         for template in self._templates.values():

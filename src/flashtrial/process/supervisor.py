@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from flashtrial.process.call_spec import CallSpec
@@ -22,6 +23,14 @@ IDLE_CHILDREN_KEPT: Final = 8
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Living:
+    """The environment of a child that has not been ended, and who wants to know when it is."""
+
+    key: str
+    on_end: Callable[[], None] | None
+
+
 class Supervisor:
     """Owns the children; `close` ends them all."""
 
@@ -29,7 +38,7 @@ class Supervisor:
         self._launcher = launcher
         self._idle_kept = idle_kept
         self._idle: defaultdict[str, list[Child]] = defaultdict(list)
-        self._living: dict[Child, Callable[[], None] | None] = {}
+        self._living: dict[Child, _Living] = {}
 
     async def run_function(
         self,
@@ -69,18 +78,18 @@ class Supervisor:
         child = await self._launcher.launch(
             environment, spec.source, spec.local_names, holds_instance=holds_instance, variables=variables
         )
-        self._living[child] = on_end
+        self._living[child] = _Living(environment.key, on_end)
         return child
 
     async def end(self, child: Child) -> None:
         """End one child and forget it. Safe to call twice."""
-        on_end = self._living.pop(child, None)
+        living = self._living.pop(child, None)
         child.close_late_output()
         try:
             await child.end()
         finally:
-            if on_end is not None:
-                on_end()
+            if living is not None and living.on_end is not None:
+                living.on_end()
 
     async def end_if_idle(self, environment: Environment, child: Child) -> bool:
         """End a function child of `environment` that waits for its next call; whether it did."""
@@ -90,6 +99,21 @@ class Supervisor:
         idle.remove(child)
         await asyncio.shield(self.end(child))
         return True
+
+    def has_work_in(self, key: str) -> bool:
+        """Whether a call or an instance lives in the environment of that key."""
+        idle = self._idle.get(key, ())
+        return any(living.key == key and child not in idle for child, living in self._living.items())
+
+    async def retire(self, key: str) -> None:
+        """End what waits for calls in the environment of that key, in which nobody works, and its template."""
+        template = self._launcher.without_template(key)
+        try:
+            for child in self._idle.pop(key, []):
+                await self.end(child)
+        finally:
+            if template is not None:
+                template.close()
 
     async def close(self) -> None:
         """End every child and every template."""

@@ -103,14 +103,16 @@ class DependencyInstaller:
         """No process of ours uses the environment of that key, and none is about to: its layer may be removed."""
         if held := self._held.pop(key, None):
             held[1].release()
+            self._chores.released()
 
     def close(self, deadline_s: float = CLOSE_DEADLINE_S) -> bool:
         """Release all layers, and finish what is being left on the volume, up to `deadline_s`; whether it all was.
 
         Blocks. Safe to call twice.
         """
-        for key in tuple(self._held):
-            self.release(key)
+        for _environment, hold in self._held.values():
+            hold.release()
+        self._held.clear()
         return self._background.close(deadline_s)
 
     def _of_ours(self, key: str) -> Environment | None:

@@ -14,6 +14,7 @@ from flashtrial.core import env, log
 from flashtrial.core.clock import SystemClock
 from flashtrial.core.ids import new_id
 from flashtrial.process.launch import Launcher, StartMethod
+from flashtrial.process.retirement import Retirement
 from flashtrial.process.supervisor import Supervisor
 from flashtrial.worker.class_executor import ClassExecutor
 from flashtrial.worker.function_executor import FunctionExecutor
@@ -82,11 +83,15 @@ class Worker:
             gpus=gpus,
         )
         self._installer = InstallerOnDemand(home)
+        self._retirement = Retirement(
+            self._supervisor, settings.keep_limits, SystemClock().monotonic, self._installer.release
+        )
         self._executor = RemoteExecutor(
             self._installer,
             FunctionExecutor(self._supervisor, settings.call_limits, gpus),
             self._classes,
             settings.payload_limits(),
+            self._retirement.using,
         )
 
     async def handle(self, event: object, live: LiveOutput | None = None) -> dict[str, Any]:
@@ -96,6 +101,7 @@ class Worker:
     async def close(self) -> None:
         """End all children and templates, and see what they wrote sent; the worker is of no use afterwards."""
         self._classes.close()
+        self._retirement.close()
         await self._supervisor.close()
         if self._gpus is not None:
             await asyncio.to_thread(self._gpus.close)

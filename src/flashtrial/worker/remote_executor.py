@@ -6,14 +6,17 @@
 """
 
 import asyncio
+import contextlib
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
 from flashtrial.core.ids import new_id
+from flashtrial.process.environment import Environment
 from flashtrial.process.outcome import Failure, Raised, Returned, TimedOut, failure_of
 from flashtrial.process.output import OutputBuffer
 from flashtrial.process.sink import Sink
@@ -33,6 +36,8 @@ from flashtrial.worker.log_streamer import streaming_to
 from flashtrial.worker.loop.live_output import LiveOutput, Streaming
 from flashtrial.worker.loop.payload_limits import PayloadLimits, ResultTooLarge
 
+Using: TypeAlias = Callable[[Environment], contextlib.AbstractContextManager[None]]
+
 logger = logging.getLogger(__name__)
 
 
@@ -45,11 +50,14 @@ class RemoteExecutor:
         function_executor: FunctionExecutor,
         class_executor: ClassExecutor,
         limits: PayloadLimits | None = None,
+        using: Using | None = None,
     ) -> None:
+        """`using` is entered while a request uses its environment."""
         self._installer = installer
         self._functions = function_executor
         self._classes = class_executor
         self._limits = limits or PayloadLimits()
+        self._using = using or _unwatched
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def execute(self, event: object, live: LiveOutput | None = None) -> dict[str, Any]:
@@ -71,7 +79,8 @@ class RemoteExecutor:
             environment = await self._installer.environment_for(
                 request.dependencies, request.system_dependencies, request.accelerate_downloads
             )
-            execution = await self._executor_for(request).execute(request, environment, _sink(output, request))
+            with self._using(environment):
+                execution = await self._executor_for(request).execute(request, environment, _sink(output, request))
             return answered(request, execution, output.text())
         except RequestRefused as refusal:
             return failed(Failure(FailureKind.REQUEST, str(refusal)), output.text())
@@ -169,6 +178,10 @@ def _returned(
         tracking=tracking_of(execution),
         **result,
     )
+
+
+def _unwatched(_environment: Environment) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext()
 
 
 def _sink(output: OutputBuffer, request: FunctionRequest) -> Sink:

@@ -7,6 +7,7 @@ from typing import Final
 from flashtrial.core import env
 from flashtrial.core.errors import ConfigurationError
 from flashtrial.process.child import NO_LIMITS, CallLimits
+from flashtrial.process.environment_use import KeepLimits
 from flashtrial.process.memory import total_bytes
 from flashtrial.worker.constants import NAMESPACE, VOLUME
 from flashtrial.worker.gpu.policy import Placement
@@ -21,6 +22,8 @@ CALL_MEMORY: Final = "FLASHTRIAL_CALL_MEMORY_BYTES"
 MAX_INSTANCES: Final = "FLASHTRIAL_MAX_INSTANCES"
 INSTANCE_IDLE: Final = "FLASHTRIAL_INSTANCE_IDLE_S"
 INSTANCE_MEMORY: Final = "FLASHTRIAL_INSTANCE_MEMORY_BYTES"
+ENVIRONMENT_IDLE: Final = "FLASHTRIAL_ENVIRONMENT_IDLE_S"
+IDLE_ENVIRONMENTS: Final = "FLASHTRIAL_IDLE_ENVIRONMENTS"
 _MEMORY_SHARE: Final = 0.8
 DRAIN_S: Final = 20.0
 JOB_SOURCE: Final = "RUNPOD_WEBHOOK_GET_JOB"
@@ -39,6 +42,7 @@ class WorkerSettings:
     volume: Path | None = None
     call_limits: CallLimits = NO_LIMITS
     instance_limits: InstanceLimits = field(default_factory=InstanceLimits)
+    keep_limits: KeepLimits = field(default_factory=KeepLimits)
     gpu_placement: Placement = Placement.UNMANAGED
 
     @classmethod
@@ -55,6 +59,10 @@ class WorkerSettings:
                 max_count=env.whole(MAX_INSTANCES, InstanceLimits().max_count or 0) or None,
                 idle_s=env.number(INSTANCE_IDLE, InstanceLimits().idle_s or 0) or None,
                 memory_bytes=env.whole(INSTANCE_MEMORY, int(_MEMORY_SHARE * total_bytes())) or None,
+            ),
+            keep_limits=KeepLimits(
+                idle_s=env.number(ENVIRONMENT_IDLE, KeepLimits().idle_s or 0) or None,
+                max_idle=env.whole(IDLE_ENVIRONMENTS, KeepLimits().max_idle or 0),
             ),
             gpu_placement=_placement(),
         )

@@ -46,6 +46,11 @@ class InstallerOnDemand:
         installer = self._installer or await self._made()
         return await installer.environment_for(dependencies, system_dependencies, accelerate)
 
+    def release(self, key: str) -> None:
+        """No process of ours uses that environment; see `DependencyInstaller.release`."""
+        if self._installer is not None:
+            self._installer.release(key)
+
     def close(self) -> None:
         """Let what was begun in the background end, within its deadline. Blocks."""
         if self._installer is not None:

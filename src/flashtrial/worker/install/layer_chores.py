@@ -37,6 +37,10 @@ class LayerChores:
         if is_new:
             self._background.submit("keeping layers within their budget", self._keep_within_budget)
 
+    def released(self) -> None:
+        """A layer went out of use, and may go where there is no room."""
+        self._background.submit("keeping layers within their budget", self._keep_within_budget)
+
     def _publish(self, key: str) -> None:
         manifest = read_manifest(self._layers.place(key))
         if self._volume is None or manifest is None:
