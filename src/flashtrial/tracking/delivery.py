@@ -1,7 +1,7 @@
 """What `finish` says: how many records are where, after waiting a while for the sync process."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +66,23 @@ class Delivery:
     outage: str | None
 
 
+def wait_for_all(
+    outbox: Path, writers: Mapping[str, int], timeout_s: float, see_to_sync: Callable[[], None]
+) -> Delivery:
+    """`wait_for_delivery` of several writers, each with its last sequence number, within `timeout_s` together."""
+    ends = time.monotonic() + timeout_s
+    each = [
+        wait_for_delivery(outbox, writer_id, last_seq, max(ends - time.monotonic(), 0.0), see_to_sync)
+        for writer_id, last_seq in writers.items()
+    ]
+    return Delivery(
+        sent=sum(one.sent for one in each),
+        refused=sum(one.refused for one in each),
+        pending=sum(one.pending for one in each),
+        outage=next((one.outage for one in each if one.outage), None),
+    )
+
+
 def wait_for_delivery(
     outbox: Path, writer_id: str, last_seq: int, timeout_s: float, see_to_sync: Callable[[], None]
 ) -> Delivery:
@@ -74,10 +91,9 @@ def wait_for_delivery(
     Looks once in any case. When the sync process says that nothing goes through, waits `OUTAGE_PATIENCE_S` at most.
     `see_to_sync` is called about once a second of waiting: a sync process may have been killed.
     """
-    path = cursor_path(outbox, writer_id, DESTINATION)
     started = time.monotonic()
     next_look_s = 0.0
-    while (settled := read_cursor(path).seq) < last_seq:
+    while (settled := _settled(outbox, writer_id, last_seq)) < last_seq:
         waited_s = time.monotonic() - started
         if waited_s >= timeout_s or (waited_s >= OUTAGE_PATIENCE_S and _outage(outbox)):
             break
@@ -88,6 +104,12 @@ def wait_for_delivery(
     refused = len(read_dead(dead_path(outbox, writer_id, DESTINATION)))
     pending = max(last_seq - settled, 0)
     return Delivery(max(settled - refused, 0), refused, pending, _outage(outbox) if pending else None)
+
+
+def _settled(outbox: Path, writer_id: str, last_seq: int) -> int:
+    """How far the writer's records have come; to the end when all is gone from the disk, as it is once that is so."""
+    settled = read_cursor(cursor_path(outbox, writer_id, DESTINATION)).seq
+    return settled if settled or any(outbox.glob(f"{writer_id}.*")) else last_seq
 
 
 def _outage(outbox: Path) -> str | None:

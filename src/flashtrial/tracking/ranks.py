@@ -13,5 +13,12 @@ def rank_of(environment: Mapping[str, str]) -> int:
     return 0
 
 
+def rank_label(environment: Mapping[str, str]) -> str | None:
+    """What tells this process's output from that of the others; None where there is only one."""
+    if any(_number(environment.get(count)) > 1 for _, count in _LAUNCHERS):
+        return f"rank {rank_of(environment)}"
+    return None
+
+
 def _number(text: str | None) -> int:
     return int(text) if text and text.isdecimal() else 0

@@ -1,0 +1,72 @@
+"""What a run tells its companion process, and how: one frame of msgpack on their socket, sent before it has started."""
+
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import ormsgpack
+
+from flashtrial.tracking.capture.facts import Subject
+
+HEAD: Final = struct.Struct("<I")
+FINISH: Final = b"finish\n"
+MAX_BYTES: Final = 128 * 1024  # what a socket's buffer holds in any case: the sender never waits for the reader
+
+
+class NoAssignment(ConnectionError):
+    """Raised when the run's process went away before it said what there is to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piped:
+    """One stream: what is written to `read_end`'s other end goes to `original` and is recorded as `stream`."""
+
+    stream: str
+    read_end: int
+    original: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """`prefix` stands before each line; `subject` is there where facts are wanted."""
+
+    run_id: str
+    outbox: str
+    opened_ms: int
+    sends: bool
+    prefix: str
+    streams: tuple[Piped, ...]
+    subject: Subject | None
+
+
+def send(control: socket.socket, assignment: Assignment) -> None:
+    """Never blocks. Raises OSError."""
+    payload = ormsgpack.packb(assignment)
+    if len(payload) > MAX_BYTES:
+        raise OSError(f"{len(payload)} bytes to say, at most {MAX_BYTES} can be")
+    control.sendall(HEAD.pack(len(payload)) + payload)
+
+
+def receive(control: socket.socket) -> Assignment:
+    """Raises `NoAssignment`."""
+    (length,) = HEAD.unpack(_exactly(control.recv, HEAD.size))
+    said: dict[str, Any] = ormsgpack.unpackb(_exactly(control.recv, length))
+    streams = tuple(Piped(**each) for each in said.pop("streams"))
+    subject = said.pop("subject")
+    return Assignment(**said, streams=streams, subject=_subject(subject) if subject else None)
+
+
+def _subject(said: dict[str, Any]) -> Subject:
+    return Subject(**{**said, "command": tuple(said["command"]), "paths": tuple(said["paths"])})
+
+
+def _exactly(receive_some: Callable[[int], bytes], length: int) -> bytes:
+    data = b""
+    while len(data) < length:
+        more = receive_some(length - len(data))
+        if not more:
+            raise NoAssignment
+        data += more
+    return data

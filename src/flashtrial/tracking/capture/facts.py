@@ -1,0 +1,219 @@
+"""What is true of a run from its beginning: code, packages, Python, command line, host. Collected once, one record.
+
+The record is of kind ``data``: ``{"name": "sys/facts", "type": "facts", "step": None, "value": {…}}``. What only the
+process itself knows is a `Subject`; the rest takes its time and is collected elsewhere. Of the environment only the
+variables of a short list are kept.
+"""
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from flashtrial.core import env
+from flashtrial.core.gpu.nvml import open_nvml
+from flashtrial.protocol.records import JsonValue
+from flashtrial.tracking.capture.cgroups import Cgroups
+from flashtrial.tracking.capture.masking import Masks
+
+FACTS_NAME: Final = "sys/facts"
+MAX_ARGUMENTS_BYTES: Final = 32 * 1024
+MAX_PACKAGES: Final = 2_000
+
+_METADATA_ENDINGS: Final = (".dist-info", ".egg-info")
+_METADATA: Final = re.compile(r"\.(?:dist|egg)-info$")
+
+ENVIRONMENT_SHOWN: Final = (
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_VISIBLE_DEVICES",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "TORCH_NCCL_ASYNC_ERROR_HANDLING",
+    "NCCL_DEBUG",
+    "PYTHONHASHSEED",
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "MASTER_ADDR",
+    "SLURM_JOB_ID",
+    "SLURM_PROCID",
+    "SLURM_NTASKS",
+    "CONDA_DEFAULT_ENV",
+    "RUNPOD_POD_ID",
+    "RUNPOD_ENDPOINT_ID",
+    "RUNPOD_GPU_COUNT",
+    "RUNPOD_DC_ID",
+    "FLASHTRIAL_WORKER_ID",
+)
+
+GitState: TypeAlias = Callable[[Path, Mapping[str, str], Masks], dict[str, JsonValue] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What only the process that runs knows of itself. `command` has its secrets masked."""
+
+    command: tuple[str, ...]
+    directory: str
+    script: str | None
+    executable: str
+    paths: tuple[str, ...]
+
+    @classmethod
+    def of_this_process(cls, masks: Masks) -> "Subject":
+        """Takes microseconds."""
+        script = getattr(sys.modules.get("__main__"), "__file__", None)
+        return cls(
+            command=tuple(_bounded(masks.masked_command(sys.orig_argv))),
+            directory=_working_directory(),
+            script=os.path.abspath(script) if script else None,  # noqa: PTH100 - text in, text out
+            executable=sys.executable,
+            paths=tuple(path or _working_directory() for path in sys.path),
+        )
+
+
+def facts_body(value: Mapping[str, JsonValue]) -> dict[str, Any]:
+    """The body of the ``data`` record that holds facts."""
+    return {"name": FACTS_NAME, "type": "facts", "step": None, "value": dict(value)}
+
+
+def collect(subject: Subject, masks: Masks, git: GitState | None = None) -> dict[str, JsonValue]:
+    """The facts; each group fails alone and is left out then. Takes some 10 ms, and more where GPUs or git are asked.
+
+    `git` is asked where it may be: it starts processes.
+    """
+    environment = env.snapshot()
+    groups: dict[str, Callable[[], JsonValue]] = {
+        "python": lambda: _python(subject),
+        "command": lambda: list(subject.command),
+        "directory": lambda: subject.directory,
+        "host": _host,
+        "cpu": _cpu,
+        "memory_bytes": _memory_bytes,
+        "gpus": _gpus,
+        "environment": lambda: _shown(environment, masks),
+        "git": lambda: None if git is None else _git(git, subject, environment, masks),
+        "packages": lambda: _packages(subject.paths),
+    }
+    found = {name: _attempt(group) for name, group in groups.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _attempt(group: Callable[[], JsonValue]) -> JsonValue:
+    try:
+        return group()
+    except Exception:  # noqa: BLE001 - damaged metadata, odd /proc: a fact that cannot be had is left out
+        return None
+
+
+def _python(subject: Subject) -> JsonValue:
+    return {
+        "version": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "executable": subject.executable,
+    }
+
+
+def _host() -> JsonValue:
+    return {"name": platform.node(), "system": platform.system(), "release": platform.release(), "os": _os_name()}
+
+
+def _os_name() -> str | None:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME")
+    except OSError:
+        return None
+
+
+def _cpu() -> JsonValue:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "model": _cpu_model(),
+        "architecture": platform.machine(),
+        "count": os.cpu_count(),
+        "usable_count": Cgroups().cpu_limit() or usable,
+    }
+
+
+def _cpu_model() -> str | None:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith(("model name", "Model")):
+            return line.partition(":")[2].strip()
+    return None
+
+
+def _memory_bytes() -> JsonValue:
+    machine, container = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), Cgroups().memory()
+    return machine if container is None else min(machine, container.limit_bytes)
+
+
+def _gpus() -> JsonValue:
+    driver = open_nvml()
+    try:
+        return [_gpu(reading.gpu.name, reading.memory) for reading in map(driver.read, driver.gpus())] or None
+    finally:
+        driver.close()
+
+
+def _gpu(name: str, memory: Any) -> JsonValue:
+    return {"name": name, "memory_bytes": memory.total_bytes if memory is not None else None}
+
+
+def _shown(environment: Mapping[str, str], masks: Masks) -> JsonValue:
+    return {name: masks.masked(environment[name]) for name in ENVIRONMENT_SHOWN if name in environment}
+
+
+def _git(git: GitState, subject: Subject, environment: Mapping[str, str], masks: Masks) -> JsonValue:
+    """Of the script's repository, else of the working directory's."""
+    places = [Path(subject.script).parent] if subject.script else []
+    for place in (*places, Path(subject.directory)):
+        if (state := git(place, environment, masks)) is not None:
+            return dict(state)
+    return None
+
+
+def _packages(paths: tuple[str, ...]) -> JsonValue:
+    """Versions by name; of a name that is there twice, the one that comes first on the path, which is imported.
+
+    By the names of the metadata's directories (PEP 427, PEP 376), which takes a millisecond; `importlib.metadata`
+    parses all that is in them, and takes a second for as many packages as torch brings.
+    """
+    found: dict[str, JsonValue] = {}
+    for path in paths:
+        for entry in sorted(_entries(path)):
+            name, _, version = _METADATA.sub("", entry).partition("-")
+            if entry.endswith(_METADATA_ENDINGS) and version and len(found) < MAX_PACKAGES:
+                found.setdefault(name.replace("_", "-"), version.partition("-")[0])
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def _entries(path: str) -> list[str]:
+    try:
+        return os.listdir(path)  # noqa: PTH208 - names are all that is wanted
+    except OSError:  # a zip, a directory that is gone
+        return []
+
+
+def _bounded(arguments: list[str]) -> list[str]:
+    """`arguments` as far as they are together within `MAX_ARGUMENTS_BYTES`."""
+    kept: list[str] = []
+    room = MAX_ARGUMENTS_BYTES
+    for argument in arguments:
+        room -= len(argument.encode("utf-8", "surrogatepass")) + 1
+        if room < 0:
+            return [*kept, f"[… {len(arguments) - len(kept)} arguments cut …]"]
+        kept.append(argument.encode("utf-8", "backslashreplace").decode("utf-8"))
+    return kept
+
+
+def _working_directory() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109 - a text is what records hold
+    except OSError:  # it is gone
+        return "/"

@@ -1,0 +1,102 @@
+"""The system monitor: a daemon thread of the run's owner that writes a ``system`` record now and then.
+
+::
+
+    start ──▶ thread: sample, sample after a second, sample each interval … ──▶ run.append("system", …)
+    close ──▶ the thread is woken, takes no further sample, and ends
+
+Each sampler fails alone: it is said once, and the others go on. A fork has no such thread. Nothing waits for the thread
+at exit, not even when a driver hangs. Standard library only; what samplers import is their business.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+
+from flashtrial.core.errors import FlashtrialError
+from flashtrial.protocol.records import RecordKind
+from flashtrial.tracking.capture.samplers import Sampler, machine_samplers
+from flashtrial.tracking.parts import PartHost
+
+logger = logging.getLogger(__name__)
+
+SECOND_SAMPLE_AFTER_S = 1.0
+
+
+class SystemMonitor:
+    """Implements `RunPart`."""
+
+    def __init__(self, interval_s: float, samplers: Callable[[], Iterable[Sampler]] = machine_samplers) -> None:
+        self._interval_s = interval_s
+        self._make_samplers = samplers
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, run: PartHost) -> None:
+        """Only the owner's: a guest is a rank of the same job, whose figures would stand under the same names."""
+        if run.is_owner:
+            self._thread = threading.Thread(target=self._watch, args=(run,), name="flashtrial-monitor", daemon=True)
+            self._thread.start()
+
+    def close(self, deadline_s: float) -> None:
+        self._stop.set()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join(deadline_s)
+
+    def renew_after_fork(self) -> None:
+        self._stop = threading.Event()  # the other one's lock may have been held
+        self._thread = None
+
+    def _watch(self, run: PartHost) -> None:
+        stop, watch = self._stop, Watch(self._make_samplers())
+        pause_s = min(SECOND_SAMPLE_AFTER_S, self._interval_s)
+        try:
+            while not stop.is_set():
+                values = watch.sample()
+                if values and not stop.is_set():
+                    run.append(RecordKind.SYSTEM, {"values": values})
+                stop.wait(pause_s)
+                pause_s = self._interval_s
+        except FlashtrialError as error:  # the journal was closed meanwhile
+            logger.debug("the system monitor ends: %s", error, extra={"action": "system_monitor_ends"})
+        finally:
+            watch.close()
+
+
+class Watch:
+    """The samplers of one thread; what each said of its failure is said once."""
+
+    def __init__(self, samplers: Iterable[Sampler]) -> None:
+        self._samplers = list(samplers)
+        self._said: set[str] = set()
+
+    def sample(self) -> dict[str, float]:
+        """All that can be known now."""
+        values: dict[str, float] = {}
+        for sampler in self._samplers:
+            try:
+                values.update({name: float(value) for name, value in sampler.sample().items()})
+            except Exception as error:  # noqa: BLE001 - sensors, drivers and /proc of any machine; the training goes on
+                self._say_once(sampler.name, error)
+        return values
+
+    def close(self) -> None:
+        for sampler in self._samplers:
+            try:
+                sampler.close()
+            except Exception as error:  # noqa: BLE001 - as in `sample`
+                self._say_once(sampler.name, error)
+
+    def _say_once(self, name: str, error: Exception) -> None:
+        if name not in self._said:
+            self._said.add(name)
+            level = logging.INFO if isinstance(error, ModuleNotFoundError) else logging.WARNING
+            logger.log(
+                level,
+                "no figures of the %s: %s: %s",
+                name,
+                type(error).__name__,
+                error,
+                extra={"action": "sampler_failed"},
+            )
