@@ -2,18 +2,18 @@
 
 import contextlib
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from flashtrial.cli.outbox import pending
 from flashtrial.core import env, files
 from flashtrial.core.clock import SystemClock
 from flashtrial.core.errors import FlashtrialError
-from flashtrial.tracking.address import address_from
-from flashtrial.tracking.backends.native import NativeBackend
 from flashtrial.tracking.feeds import sweep
 from flashtrial.tracking.outbox import lock_path
 from flashtrial.tracking.progress import read_status
-from flashtrial.tracking.sync import Sync
+from flashtrial.tracking.sending.couriers import Couriers
+from flashtrial.tracking.sending.routes import Destinations, parse_backends
 
 OTHERS_PATIENCE_S = 10.0
 _POLL_S = 0.05
@@ -23,14 +23,17 @@ class NotSent(FlashtrialError):
     """Raised when records are left after a round of sending; they stay in the outbox."""
 
 
-def drain(home: Path, outbox: Path) -> str:
-    """Send what `outbox` holds and say how much that was. Raises `NotSent` when records are left."""
+def drain(home: Path, outbox: Path, url: str | None = None) -> str:
+    """Send what `outbox` holds, all of it to `url` if given, and say how much that was.
+
+    Raises `NotSent` when records are left.
+    """
     if not outbox.is_dir():
         return "nothing to send"
     before = pending(outbox)
     try:
         with files.file_lock(lock_path(outbox), wait=False):
-            _send(home, outbox)
+            _send(home, outbox, {**env.snapshot(), **({env.URL: url} if url else {})}, elsewhere=url is not None)
     except files.Locked:
         _wait_for_the_sync_process(outbox)
     left = pending(outbox)
@@ -41,12 +44,12 @@ def drain(home: Path, outbox: Path) -> str:
     return f"sent {before} records" if before else "nothing to send"
 
 
-def _send(home: Path, outbox: Path) -> None:
-    environment = env.snapshot()
-    with contextlib.closing(NativeBackend(lambda: address_from(home, environment))) as backend:
-        sync = Sync(outbox, backend, SystemClock())
+def _send(home: Path, outbox: Path, environment: Mapping[str, str], *, elsewhere: bool) -> None:
+    configured = parse_backends(environment.get(env.BACKENDS, ""))
+    couriers = Couriers(outbox, home, environment, SystemClock(), Destinations(configured, elsewhere))
+    with contextlib.closing(couriers):
         sweep(outbox)
-        while sync.step():
+        while couriers.step_all():
             pass
 
 

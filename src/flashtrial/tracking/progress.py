@@ -10,8 +10,8 @@ import base64
 import json
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from flashtrial.core.files import OWNER_ONLY_FILE
@@ -21,10 +21,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Everything before position `offset`, up to record `seq`, is stored at the destination or on its dead list."""
+    """Everything before position `offset` of segment `segment`, up to record `seq`, is stored or on the dead list."""
 
     offset: int
     seq: int
+    segment: int = 1
 
 
 START = Cursor(0, 0)
@@ -46,24 +47,28 @@ class DeadRecord:
 
 @dataclass(frozen=True, slots=True)
 class SyncStatus:
-    """What the sync process last said of itself: its pid, and why nothing goes through (None when it does)."""
+    """What the sync process last said of itself: its pid, and why nothing goes through to the server (None when it
+    does); `outages` has the reason for each destination that takes nothing now."""
 
     pid: int
     outage: str | None
     since_ms: int
+    outages: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_cursor(path: Path) -> Cursor:
     """The cursor at `path`; the start where there is none, or none that can be read: sending twice does no harm."""
     match _read_json(path):
-        case {"offset": int(offset), "seq": int(seq)} if offset >= 0 <= seq:
+        case {"offset": int(offset), "seq": int(seq), "segment": int(segment)} if offset >= 0 <= seq and segment > 0:
+            return Cursor(offset, seq, segment)
+        case {"offset": int(offset), "seq": int(seq)} if offset >= 0 <= seq:  # as written before there were segments
             return Cursor(offset, seq)
     return START
 
 
 def write_cursor(path: Path, cursor: Cursor) -> None:
     """Put the cursor at `path`, old or new at any moment for readers and for the death of this process."""
-    _replace(path, {"offset": cursor.offset, "seq": cursor.seq})
+    _replace(path, {"offset": cursor.offset, "seq": cursor.seq, "segment": cursor.segment})
 
 
 def write_cursor_if_possible(path: Path, cursor: Cursor) -> None:
@@ -79,9 +84,10 @@ def write_cursor_if_possible(path: Path, cursor: Cursor) -> None:
 
 def read_status(outbox: Path) -> SyncStatus | None:
     """What the sync process of this outbox last said; None when none ever spoke."""
-    match _read_json(_status_path(outbox)):
+    fields = _read_json(_status_path(outbox))
+    match fields:
         case {"pid": int(pid), "outage": str() | None as outage, "since_ms": int(since_ms)}:
-            return SyncStatus(pid, outage, since_ms)
+            return SyncStatus(pid, outage, since_ms, _outages(fields))
     return None
 
 
@@ -89,9 +95,16 @@ def write_status_if_possible(outbox: Path, status: SyncStatus) -> None:
     """Leave word for whoever asks, or a warning in the log."""
     path = _status_path(outbox)
     try:
-        _replace(path, {"pid": status.pid, "outage": status.outage, "since_ms": status.since_ms})
+        _replace(path, {**asdict(status), "outages": dict(status.outages)})
     except OSError as error:
         _say_not_written(path, error)
+
+
+def _outages(fields: object) -> dict[str, str]:
+    match fields:
+        case {"outages": dict(outages)}:
+            return {str(name): str(reason) for name, reason in outages.items()}
+    return {}
 
 
 def append_dead(path: Path, records: Sequence[DeadRecord]) -> None:

@@ -3,7 +3,7 @@
 Configuration only: nothing that is learnt at run time is put in here. Standard library only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 from flashtrial.core import env
 from flashtrial.core.errors import ConfigurationError
 from flashtrial.tracking.address import host_of
+from flashtrial.tracking.limits import OUTBOX_BYTES, SEGMENT_BYTES, WHEN_FULL, OutboxLimits, limits_from
 
 T = TypeVar("T")
 
@@ -23,6 +24,7 @@ SYSTEM_INTERVAL_S = "FLASHTRIAL_SYSTEM_INTERVAL_S"
 FACTS = "FLASHTRIAL_FACTS"
 
 DEFAULT_PROJECT = "default"
+DEFAULT_BACKENDS = ("native",)
 DEFAULT_HOME = "~/.flashtrial"
 DEFAULT_FINISH_TIMEOUT_S = 30.0
 DEFAULT_SYSTEM_INTERVAL_S = 10.0
@@ -64,6 +66,10 @@ class Settings:
     system_monitor: bool | None = None
     system_interval_s: float | None = None
     facts: bool | None = None
+    backends: str | Sequence[str] | None = None
+    segment_bytes: int | None = None
+    outbox_bytes: int | None = None
+    when_full: str | None = None
 
 
 SettingsLike: TypeAlias = Settings | Mapping[str, Any] | None
@@ -88,6 +94,8 @@ class EffectiveSettings:
     system_monitor: bool = True
     system_interval_s: float = DEFAULT_SYSTEM_INTERVAL_S
     facts: bool = True
+    backends: tuple[str, ...] = DEFAULT_BACKENDS
+    limits: OutboxLimits = field(default_factory=OutboxLimits)
 
     def sync_environment(self, environment: Mapping[str, str]) -> dict[str, str]:
         """`environment` for the sync process that these settings ask for."""
@@ -135,7 +143,20 @@ def resolve(said: SettingsLike, environment: Mapping[str, str], *, project: str 
             settings.system_interval_s, _environment_interval(environment), DEFAULT_SYSTEM_INTERVAL_S
         ),
         facts=_first(settings.facts, _boolean(environment, FACTS), True),
+        backends=_backends(settings.backends or environment.get(env.BACKENDS)) or DEFAULT_BACKENDS,
+        limits=limits_from({**environment, **_said_limits(settings)}),
     )
+
+
+def _backends(said: str | Sequence[str] | None) -> tuple[str, ...]:
+    names = said.split(",") if isinstance(said, str) else said or ()
+    return tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
+
+
+def _said_limits(settings: Settings) -> dict[str, str]:
+    """What the settings object says of limits, as the variables say it."""
+    said = {SEGMENT_BYTES: settings.segment_bytes, OUTBOX_BYTES: settings.outbox_bytes, WHEN_FULL: settings.when_full}
+    return {name: str(value) for name, value in said.items() if value is not None}
 
 
 def _from_mapping(said: Mapping[str, Any]) -> Settings:

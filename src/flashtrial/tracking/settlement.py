@@ -28,7 +28,7 @@ class Parcel:
     @property
     def end(self) -> Cursor:
         last = self.stretch.marks[-1]
-        return Cursor(last.end, last.seq)
+        return Cursor(last.end, last.seq, self.cursor.segment)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,17 +6,18 @@ between any two lines: cursors move after receipts, and the destination tells re
 """
 
 import logging
-import os
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from flashtrial.core.clock import Clock
-from flashtrial.core.retry import full_jitter_s
-from flashtrial.tracking.backends.base import Backend, Outage, Rejected
+from flashtrial.tracking.backends.base import Backend, Outage, PulseBackend, Rejected
 from flashtrial.tracking.feeds import Feed, Feeds
-from flashtrial.tracking.progress import SyncStatus, write_status_if_possible
+from flashtrial.tracking.sending.backoff import Backoff
+from flashtrial.tracking.sending.outbox_state import OutboxState
+from flashtrial.tracking.sending.pulse import Pulse
+from flashtrial.tracking.sending.routes import Destination, Route
 from flashtrial.tracking.settlement import REQUEST_BYTES, Parcel, settle, settle_rejected
 
 logger = logging.getLogger(__name__)
@@ -34,34 +35,12 @@ class Stop(Protocol):
         ...
 
 
-class Backoff:
-    """When the destination may be asked again after failures, by the monotonic clock."""
-
-    def __init__(self, clock: Clock, rng: random.Random | None = None) -> None:
-        self._clock = clock
-        self._rng = rng
-        self._failures = 0
-        self._not_before = 0.0
-
-    @property
-    def is_waiting(self) -> bool:
-        return self._failures > 0 and self._clock.monotonic() < self._not_before
-
-    def failed(self, retry_after_s: float | None) -> None:
-        """Wait as long as the destination asked for, else with full jitter up to 30 s."""
-        wait_s = full_jitter_s(self._failures, rng=self._rng) if retry_after_s is None else retry_after_s
-        self._failures += 1
-        self._not_before = self._clock.monotonic() + wait_s
-
-    def reset(self) -> None:
-        self._failures = 0
-
-
 class Sync:
     """Moves records from the journals of `outbox` to `backend`.
 
-    A journal is removed when its writer is gone and all `destinations` (default: this one) have it. `whereabouts`
-    gives any value that changes when the destination may have come back elsewhere: then waiting ends at once.
+    Of the journals it takes those that `route` says (default: all); what several destinations of one process know
+    together is `state`. `whereabouts` gives any value that changes when the destination may have come back elsewhere:
+    then waiting ends at once.
     """
 
     def __init__(
@@ -70,14 +49,19 @@ class Sync:
         backend: Backend,
         clock: Clock,
         *,
-        destinations: Sequence[str] = (),
+        route: Route | None = None,
+        state: OutboxState | None = None,
         whereabouts: Callable[[], object] = lambda: None,
         rng: random.Random | None = None,
     ) -> None:
-        self._outbox = outbox
+        destination = route.destination if route else Destination(backend.name)
+        self._name = str(destination)
         self._backend = backend
         self._clock = clock
-        self._feeds = Feeds(outbox, backend.name, tuple(destinations) or (backend.name,))
+        self._state = state or OutboxState(outbox, clock)
+        only = frozenset({destination})
+        self._feeds = Feeds(self._state, route or Route(destination, lambda _header, _is_alive: only))
+        self._pulse = Pulse(backend, self._feeds, self._state, clock) if isinstance(backend, PulseBackend) else None
         self._backoff = Backoff(clock, rng)
         self._whereabouts = whereabouts
         self._last_seen: object = None
@@ -88,19 +72,16 @@ class Sync:
         self._feeds.refresh()
         if self._must_wait():
             return False
-        parcels = self._feeds.next_parcels(REQUEST_BYTES)
-        if not parcels:
-            self._feeds.remove_done()
-            return False
         try:
-            self._deliver(parcels)
+            has_sent = self._send()
         except Outage as outage:
             self._backoff.failed(outage.retry_after_s)
             self._note(str(outage))
             return False
-        self._backoff.reset()
-        self._note(None)
-        return True
+        if has_sent:
+            self._backoff.reset()
+            self._note(None)
+        return has_sent
 
     def is_idle(self) -> bool:
         """Whether nothing is pending and no writer lives that could bring more."""
@@ -116,13 +97,28 @@ class Sync:
             if self.is_idle():
                 return
             stop.wait(POLL_S)
+        self.last_round()
+
+    def last_round(self) -> None:
+        """Send what goes without an outage, whatever was waited for."""
         self._backoff.reset()
         while self.step():
             pass
 
     def say_status(self) -> None:
         """Leave word of this process and of the destination's state for whoever waits or asks."""
-        write_status_if_possible(self._outbox, SyncStatus(os.getpid(), self._outage, self._clock.time_ms()))
+        self._state.say_status()
+
+    def _send(self) -> bool:
+        """Whether there was something to send. Raises `Outage`."""
+        parcels = self._feeds.next_parcels(REQUEST_BYTES)
+        if parcels:
+            self._deliver(parcels)
+        if self._pulse is not None:
+            self._pulse.tell(farewells=not parcels)
+        if not parcels:
+            self._feeds.remove_done()
+        return bool(parcels)
 
     def _must_wait(self) -> bool:
         if not self._backoff.is_waiting:
@@ -157,12 +153,13 @@ class Sync:
 
     def _note(self, outage: str | None) -> None:
         """Say a change of the destination's state once, not at each attempt."""
-        if (outage is None) == (self._outage is None):
-            self._outage = outage
+        before, self._outage = self._outage, outage
+        if (outage is None) == (before is None):
             return
-        self._outage = outage
-        self.say_status()
+        self._state.note(self._name, outage)
         if outage is None:
-            logger.info("records go through again", extra={"action": "outage_over"})
+            logger.info("records go through to %s again", self._name, extra={"action": "outage_over"})
         else:
-            logger.warning("nothing goes through: %s; trying again", outage, extra={"action": "outage"})
+            logger.warning(
+                "nothing goes through to %s: %s; trying again", self._name, outage, extra={"action": "outage"}
+            )

@@ -16,16 +16,16 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from flashtrial.core import env, log
 from flashtrial.core.clock import SystemClock
 from flashtrial.core.files import Locked, ensure_private_dir, file_lock
-from flashtrial.tracking.address import Address, address_from
-from flashtrial.tracking.backends.native import NativeBackend
 from flashtrial.tracking.feeds import sweep
 from flashtrial.tracking.outbox import lock_path
-from flashtrial.tracking.sync import Stop, Sync
+from flashtrial.tracking.sending.couriers import Couriers
+from flashtrial.tracking.sending.routes import Destinations, parse_backends
+from flashtrial.tracking.sync import Stop
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,14 @@ LOCK_ATTEMPTS = 10
 LOCK_PAUSE_S = 0.02
 
 TakeLock: TypeAlias = Callable[[], contextlib.AbstractContextManager[None]]
+
+
+class Syncing(Protocol):
+    """What is done while the lock is held; `Couriers` and `Sync` are such."""
+
+    def run_until_idle(self, stop: Stop) -> None: ...
+
+    def is_idle(self) -> bool: ...
 
 
 class DrainBudgetSpent(BaseException):
@@ -85,13 +93,13 @@ def sync_outbox(
     outbox: Path, home: Path, environment: Mapping[str, str], stop: Stop, take_lock: TakeLock | None = None
 ) -> None:
     """Sync until idle or told to stop. Does nothing when another process or thread does it already."""
-    backend = NativeBackend(lambda: address_from(home, environment))
-    sync = Sync(outbox, backend, SystemClock(), whereabouts=lambda: _whereabouts(home, environment))
-    with contextlib.closing(backend):
-        keep_synced(outbox, sync, stop, take_lock)
+    configured = parse_backends(environment.get(env.BACKENDS, ""))
+    couriers = Couriers(outbox, home, environment, SystemClock(), Destinations(configured))
+    with contextlib.closing(couriers):
+        keep_synced(outbox, couriers, stop, take_lock)
 
 
-def keep_synced(outbox: Path, sync: Sync, stop: Stop, take_lock: TakeLock | None = None) -> None:
+def keep_synced(outbox: Path, sync: Syncing, stop: Stop, take_lock: TakeLock | None = None) -> None:
     """Hold the outbox's lock and sync, until nobody needs it any more.
 
     `take_lock` gives a context in which the lock is held, or raises `Locked`. A writer that comes between the last look
@@ -102,7 +110,7 @@ def keep_synced(outbox: Path, sync: Sync, stop: Stop, take_lock: TakeLock | None
         pass
 
 
-def _sync_holding_lock(outbox: Path, sync: Sync, stop: Stop, take_lock: TakeLock) -> bool:
+def _sync_holding_lock(outbox: Path, sync: Syncing, stop: Stop, take_lock: TakeLock) -> bool:
     """Whether the lock could be had, and so a whole round was done."""
     try:
         with _lock_soon(take_lock, stop):
@@ -131,13 +139,6 @@ def _lock_soon(take_lock: TakeLock, stop: Stop) -> Iterator[None]:
                     raise
                 stop.wait(LOCK_PAUSE_S)
         yield
-
-
-def _whereabouts(home: Path, environment: Mapping[str, str]) -> tuple[Address, int]:
-    """What changes when the server moves, or comes up again where it was."""
-    with contextlib.suppress(FileNotFoundError):
-        return address_from(home, environment), (home / "instance.json").stat().st_mtime_ns
-    return address_from(home, environment), 0
 
 
 def _leave_the_starter() -> None:

@@ -6,7 +6,6 @@ ormsgpack only.
 
 import importlib
 import logging
-import os
 import subprocess
 import threading
 import time
@@ -20,7 +19,10 @@ from flashtrial.core import env
 from flashtrial.core.ids import new_id
 from flashtrial.protocol.records import JournalHeader, JsonValue, RecordKind
 from flashtrial.protocol.trials import RunStatus
-from flashtrial.tracking.outbox import Journal, OutboxUnwritable, RecordTooLarge
+from flashtrial.tracking.handover import hand_over
+from flashtrial.tracking.journal_facts import Role, journal_facts, server_of
+from flashtrial.tracking.limits import WhenFull
+from flashtrial.tracking.outbox import Journal, OutboxFull, OutboxUnwritable, RecordTooLarge
 from flashtrial.tracking.settings import Courier, EffectiveSettings
 from flashtrial.tracking.sync_start import ensure_sync_process
 from flashtrial.tracking.values import plain
@@ -28,6 +30,7 @@ from flashtrial.tracking.values import plain
 logger = logging.getLogger(__name__)
 
 SYNC_CHECK_EVERY_S = 5.0
+ROOM_LOOK_EVERY_S = 0.25
 JOINING: Mapping[str, JsonValue] = {"status": RunStatus.RUNNING.value}
 
 
@@ -81,6 +84,8 @@ class RunWriter:
             (self._journal or self._opened()).append(kind, body, time_ms)
         except ormsgpack.MsgpackEncodeError:  # a lone surrogate, a key that is no text, an integer of 65 bits
             self._append_mended(kind, body, time_ms)
+        except OutboxFull as error:
+            self._meet_the_limit(error, kind, body, time_ms)
         except (OutboxUnwritable, RecordTooLarge) as error:
             self.lose(error)
         if time.monotonic() >= self._next_check:
@@ -95,10 +100,15 @@ class RunWriter:
         try:
             if self.settings.courier is Courier.THREAD:
                 _ensure_sync_thread(self.settings.outbox, environment)
-            else:
-                ensure_sync_process(self.settings.outbox, environment)
+            elif ensure_sync_process(self.settings.outbox, environment) is None:
+                self._hand_over_token()
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
             logger.warning("no sync process: %s; records stay on the disk", error, extra={"action": "sync_not_started"})
+
+    def _hand_over_token(self) -> None:
+        """The sync process that runs may have been started by somebody with other settings."""
+        if self.settings.token:
+            hand_over(self.settings.outbox, server_of(self.settings) or "", self.settings.token)
 
     def close(self) -> None:
         """This process writes nothing more to the run. Calling twice is safe."""
@@ -117,7 +127,8 @@ class RunWriter:
 
     def _new_journal(self) -> Journal:
         writer_id = new_id("wr")
-        journal = Journal.create(self.settings.outbox, JournalHeader(self.run_id, writer_id, self._facts()))
+        header = JournalHeader(self.run_id, writer_id, self._facts())
+        journal = Journal.create(self.settings.outbox, header, self.settings.limits)
         try:
             journal.append(RecordKind.STATE, self._opening, self.opened_ms)
         except BaseException:
@@ -136,8 +147,32 @@ class RunWriter:
         assert isinstance(mended, dict)
         try:
             (self._journal or self._opened()).append(kind, mended, time_ms)
+        except OutboxFull as error:
+            self._meet_the_limit(error, kind, mended, time_ms)
         except (OutboxUnwritable, RecordTooLarge) as error:
             self.lose(error)
+
+    def _meet_the_limit(self, error: OutboxFull, kind: str, body: Mapping[str, Any], time_ms: int) -> None:
+        """Do with a record that the outbox has no room for what the settings say. Raises `OutboxFull` if they do."""
+        match self.settings.limits.when_full:
+            case WhenFull.RAISE:
+                raise error
+            case WhenFull.DROP:
+                self.lose(error)
+            case WhenFull.BLOCK:
+                self._append_when_there_is_room(kind, body, time_ms)
+
+    def _append_when_there_is_room(self, kind: str, body: Mapping[str, Any], time_ms: int) -> None:
+        while True:
+            self.see_to_sync()
+            time.sleep(ROOM_LOOK_EVERY_S)
+            try:
+                (self._journal or self._opened()).append(kind, body, time_ms)
+            except OutboxFull:
+                continue
+            except OutboxUnwritable as error:
+                self.lose(error)
+            return
 
     def lose(self, error: Exception) -> None:
         """Count something of the run that the disk did not take, and say it now and then."""
@@ -152,7 +187,8 @@ class RunWriter:
             )
 
     def _facts(self) -> dict[str, JsonValue]:
-        return {"pid": os.getpid(), "host": os.uname().nodename, "worker_id": self.settings.worker_id}
+        role = Role.JOINED if self._opening is JOINING else Role.GUEST if self._opening.get("guest") else Role.OWNER
+        return journal_facts(self.settings, role)
 
 
 def _ensure_sync_thread(outbox: Path, environment: Mapping[str, str]) -> None:

@@ -1,5 +1,6 @@
 """Trainers as processes of their own, the sync process that is started for them, and servers, good and bad."""
 
+import contextlib
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import pytest
 
 from flashtrial.protocol.records import Record, decode_batches, decode_record, read_frames
 from flashtrial.testing.tracking_backend import MemoryBackend
+from flashtrial.tracking.backends.native import HEARTBEAT_PATH
 from flashtrial.tracking.journal_reader import JournalReader
 from flashtrial.tracking.outbox import is_locked, lock_path
 from flashtrial.tracking.sync_start import ensure_sync_process
@@ -32,14 +34,18 @@ class Lab:
         self.home = home
         self.outbox = home / "outbox"
         self.url: str | None = None
+        self._started: list[subprocess.Popen[str]] = []
 
     def environment(self, given: Mapping[str, str] | None = None) -> dict[str, str]:
         own = {"FLASHTRIAL_HOME": str(self.home), **({"FLASHTRIAL_URL": self.url} if self.url else {})}
         return {**os.environ, **own, **(given or {})}
 
     def start(self, script: str, **given: str) -> subprocess.Popen[str]:
-        """A process that runs `script`, in a session of its own; the caller waits for it."""
-        return subprocess.Popen(
+        """A process that runs `script`, in a session of its own; the caller waits for it.
+
+        What is left of its session when the test is over, however it ended, is ended then.
+        """
+        process = subprocess.Popen(
             [sys.executable, "-c", script],
             env=self.environment(given),
             stdin=subprocess.DEVNULL,
@@ -48,6 +54,21 @@ class Lab:
             text=True,
             start_new_session=True,
         )
+        self._started.append(process)
+        return process
+
+    def end_started(self) -> None:
+        """End every process of the sessions that `start` began, grandchildren too."""
+        sessions = {process.pid for process in self._started}
+        for member in _members_of(sessions):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+        for process in self._started:
+            process.kill()
+            process.wait(TIMEOUT_S)
+            for stream in filter(None, (process.stdout, process.stderr)):
+                stream.close()
+        wait_until(lambda: not _members_of(sessions), what="killed sessions to go")
 
     def run(self, script: str, **given: str) -> "Ended":
         """The end of a process that ran `script`."""
@@ -114,6 +135,7 @@ def lab(flashtrial_home: Path) -> Iterator[Lab]:
     """Without a server; `server` gives it one. Sync processes that the test left are ended."""
     lab = Lab(flashtrial_home)
     yield lab
+    lab.end_started()
     lab.end_sync()
 
 
@@ -139,6 +161,7 @@ class StandIn:
         self.backend = MemoryBackend()
         self.faults: list[tuple[int, dict[str, str], bytes]] = []
         self.headers: list[dict[str, str]] = []
+        self.heartbeats: list[dict[str, Any]] = []
         stand_in = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -146,8 +169,11 @@ class StandIn:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                stand_in.headers.append(dict(self.headers))
-                status, headers, answer = stand_in.answer(body)
+                if self.path == HEARTBEAT_PATH:
+                    status, headers, answer = stand_in.hear(body)
+                else:
+                    stand_in.headers.append(dict(self.headers))
+                    status, headers, answer = stand_in.answer(body)
                 self.send_response(status)
                 for name, value in {**headers, "Content-Length": str(len(answer))}.items():
                     self.send_header(name, value)
@@ -173,6 +199,15 @@ class StandIn:
         self._thread.join()
         self._server.server_close()
 
+    def hear(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Any heartbeat is taken, also while there are `faults`."""
+        self.heartbeats.append(json.loads(body))
+        return 200, {"Content-Type": "application/json"}, b"{}"
+
+    def notices(self, state: str) -> list[dict[str, Any]]:
+        """What was heard of writers that are ``alive`` or ``gone``."""
+        return [writer for beat in self.heartbeats for writer in beat["writers"] if writer["state"] == state]
+
     def answer(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
         if self.faults:
             return self.faults.pop(0)
@@ -181,6 +216,16 @@ class StandIn:
             {"stored": receipt.stored, "duplicates": receipt.duplicates, "refused": []} for receipt in receipts
         ]
         return 200, {"Content-Type": "application/json"}, json.dumps({"results": results}).encode()
+
+
+def _members_of(sessions: set[int]) -> list[psutil.Process]:
+    """The living processes of these sessions. A zombie is nobody to end."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            if os.getsid(process.pid) in sessions and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 def kill(process: subprocess.Popen[str]) -> None:

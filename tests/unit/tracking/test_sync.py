@@ -14,7 +14,9 @@ from flashtrial.testing.tracking_backend import MemoryBackend
 from flashtrial.tracking.backends.base import Outage, Rejected
 from flashtrial.tracking.feeds import sweep
 from flashtrial.tracking.outbox import Journal, cursor_path, dead_path, lock_path
-from flashtrial.tracking.progress import Cursor, read_cursor, read_dead, read_status, write_cursor
+from flashtrial.tracking.progress import Cursor, read_cursor, read_dead, read_status
+from flashtrial.tracking.sending.outbox_state import OutboxState
+from flashtrial.tracking.sending.routes import Destination, Route
 from flashtrial.tracking.sync import Stop, Sync
 from flashtrial.tracking.sync_main import keep_synced
 
@@ -63,11 +65,14 @@ def test_a_journal_stays_while_another_destination_lacks_some_of_it(outbox: Path
     journal = new_journal("wr_1")
     append(journal, 3)
     journal.close()
-    sync = Sync(outbox, MemoryBackend(), FakeClock(), destinations=("native", "other"))
+    state = OutboxState(outbox, FakeClock())
+    both = frozenset({Destination("native"), Destination("other")})
+    route = Route(Destination("native"), lambda _header, _is_alive: both)
+    sync = Sync(outbox, MemoryBackend(), FakeClock(), route=route, state=state)
     drain(sync)
     assert journal.path.exists()
     assert sync.is_idle()
-    write_cursor(cursor_path(outbox, "wr_1", "other"), Cursor(journal.path.stat().st_size, 3))
+    state.move("wr_1", "other", Cursor(journal.path.stat().st_size, 3))
     drain(sync)
     assert not journal.path.exists()
 

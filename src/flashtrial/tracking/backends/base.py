@@ -1,11 +1,19 @@
-"""The interface of a destination of records, and what it may answer."""
+"""The interface of a destination of records, and what it may answer.
 
-from collections.abc import Sequence
+A module ``backends/<name>.py`` offers ``open_backend(home: Path, environment: Mapping[str, str]) -> Backend``; it is
+loaded when a journal names that destination (header fact ``backends``, setting ``FLASHTRIAL_BACKENDS``), in the sync
+process. It may raise `Outage` (a package that is not installed): then it is asked again later. Each destination has a
+thread of its own, so one that is slow or down holds up no other. One that is also a `PulseBackend` is told which
+writers live and which are gone.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from flashtrial.core.errors import FlashtrialError
 from flashtrial.protocol.records import Batch
+from flashtrial.tracking.journal_facts import Role
 
 
 class Outage(FlashtrialError):
@@ -66,4 +74,30 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Let go of connections. Calling twice is safe."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WriterNotice:
+    """Whether a writer lives. One that is gone was sent wholly, up to `last_seq`; `ended`: it ended its run itself."""
+
+    run_id: str
+    writer_id: str
+    role: Role
+    is_alive: bool
+    last_seq: int
+    ended: bool = False
+    reason: str | None = None
+    facts: Mapping[str, Any] | None = None
+
+
+@runtime_checkable
+class PulseBackend(Protocol):
+    """A destination that wants to know which writers live."""
+
+    def beat(self, notices: Sequence[WriterNotice], every_s: float) -> bool:
+        """Tell of at most 1,000 writers; False when the destination knows no such thing. Raises `Outage`.
+
+        Repeating a notice changes nothing. Those of writers that live come every `every_s` seconds.
+        """
         ...

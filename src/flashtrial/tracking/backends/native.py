@@ -7,22 +7,30 @@ included, since they say nothing about the records.
 
 import email.utils
 import json
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
+from pathlib import Path
+from typing import TypeVar
 
 import urllib3
 
 from flashtrial.protocol.records import Batch, encode_batches
-from flashtrial.tracking.address import Address
-from flashtrial.tracking.backends.base import BatchReceipt, Outage, RefusedRecord, Rejected
+from flashtrial.tracking.address import Address, address_from
+from flashtrial.tracking.backends.base import BatchReceipt, Outage, RefusedRecord, Rejected, WriterNotice
 
 INGEST_PATH = "/api/v1/ingest"
+HEARTBEAT_PATH = "/api/v1/heartbeat"
 CONTENT_TYPE = "application/msgpack"
+SENT_MS = "Flashtrial-Sent-Ms"  # our clock when a request left, by which a server tells how far clocks differ
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
 ANSWER_BUDGET_S = 60.0
+T = TypeVar("T")
+
 READ_BYTES = 64 * 1024
 MAX_RETRY_AFTER_S = 3600.0
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
@@ -30,6 +38,12 @@ MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _NEVER_AS_IT_IS = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
 )
+_NO_SUCH_ROUTE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
+
+
+def open_backend(home: Path, environment: Mapping[str, str]) -> "NativeBackend":
+    """The backend for the server that `environment` and the running instance's file name."""
+    return NativeBackend(lambda: address_from(home, environment))
 
 
 class NativeBackend:
@@ -44,19 +58,38 @@ class NativeBackend:
 
     def send(self, batches: Sequence[Batch]) -> tuple[BatchReceipt, ...]:
         address = self._find_address()
-        headers = {"Content-Type": CONTENT_TYPE}
+        body = encode_batches(list(batches))
+        return self._post(address, INGEST_PATH, CONTENT_TYPE, body, partial(read_answer, address.url, len(batches)))
+
+    def beat(self, notices: Sequence[WriterNotice], every_s: float) -> bool:
+        """See `PulseBackend`. False by a server that has no such route."""
+        address = self._find_address()
+        body = {"host": os.uname().nodename, "every_s": every_s, "writers": [_notice_fields(each) for each in notices]}
+        encoded = json.dumps(body).encode()
+        return self._post(address, HEARTBEAT_PATH, "application/json", encoded, partial(_read_pulse, address.url))
+
+    def _post(
+        self,
+        address: Address,
+        path: str,
+        content_type: str,
+        body: bytes,
+        read: Callable[[urllib3.BaseHTTPResponse], T],
+    ) -> T:
+        """What `read` makes of the answer. Raises `Outage`, and what `read` raises."""
+        headers = {"Content-Type": content_type, SENT_MS: str(time.time_ns() // 1_000_000)}
         if address.token:
             headers["Authorization"] = f"Bearer {address.token}"
         try:
             answer = self._pool.request(
                 "POST",
-                address.url + INGEST_PATH,
-                body=encode_batches(list(batches)),
+                address.url + path,
+                body=body,
                 headers=headers,
                 redirect=False,  # a token is not carried to where somebody points
                 preload_content=False,
             )
-            return read_answer(address.url, len(batches), answer)
+            return read(answer)
         except urllib3.exceptions.HTTPError as error:
             raise Outage(f"{address.url} cannot be reached: {error}") from error
 
@@ -74,10 +107,38 @@ def read_answer(url: str, batches: int, answer: urllib3.BaseHTTPResponse) -> tup
         raise Rejected(f"HTTP {answer.status}: {message}")
     if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         raise Rejected(f"HTTP {answer.status} from something before {url}", is_certain=False)
+    raise _outage(url, answer, message)
+
+
+def _read_pulse(url: str, answer: urllib3.BaseHTTPResponse) -> bool:
+    """Whether the server heard of the writers; False when it knows no such thing. Raises `Outage`."""
+    fields = _json(_body(url, answer))
+    if answer.status in _NO_SUCH_ROUTE:
+        return False
+    if answer.status == HTTPStatus.OK and isinstance(fields, dict):
+        return True
+    raise _outage(url, answer, _message(fields))
+
+
+def _outage(url: str, answer: urllib3.BaseHTTPResponse, message: str | None) -> Outage:
     if answer.status == HTTPStatus.UNAUTHORIZED:
-        raise Outage(f"{url} refuses the token (HTTP {answer.status}); set FLASHTRIAL_TOKEN")
+        return Outage(f"{url} refuses the token (HTTP {answer.status}); set FLASHTRIAL_TOKEN")
     retry_s = retry_after_s(answer.headers.get("Retry-After"))
-    raise Outage(f"{url} answered HTTP {answer.status}" + (f": {message}" if message else ""), retry_s)
+    return Outage(f"{url} answered HTTP {answer.status}" + (f": {message}" if message else ""), retry_s)
+
+
+def _notice_fields(notice: WriterNotice) -> dict[str, object]:
+    """See docs/decisions/002."""
+    return {
+        "run_id": notice.run_id,
+        "writer_id": notice.writer_id,
+        "role": notice.role.value,
+        "state": "alive" if notice.is_alive else "gone",
+        "last_seq": notice.last_seq,
+        "ended": notice.ended,
+        "reason": notice.reason,
+        "facts": dict(notice.facts or {}),
+    }
 
 
 def _body(url: str, answer: urllib3.BaseHTTPResponse) -> bytes:

@@ -1,0 +1,204 @@
+"""One thread per destination, and the thread that looks after them all.
+
+    main thread: new destinations? tokens handed over? all idle?      ┌─ courier native ──────▶ its server
+    (holds the outbox's lock)                              ─ starts ─▶├─ courier native http:…─▶ another one
+                                                                      └─ courier mlflow ──────▶ …
+
+A destination that is slow or down holds up no other. Couriers share the `OutboxState`.
+"""
+
+import contextlib
+import importlib
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from flashtrial.core.clock import Clock
+from flashtrial.protocol.records import Batch, DamagedFrame
+from flashtrial.tracking.backends.base import Backend, BatchReceipt, Outage
+from flashtrial.tracking.backends.native import NativeBackend
+from flashtrial.tracking.handover import HandoverPipe
+from flashtrial.tracking.journal_reader import JournalReader
+from flashtrial.tracking.outbox import interest_path, is_locked
+from flashtrial.tracking.segments import list_segments, segment_path
+from flashtrial.tracking.sending.addresses import Addresses
+from flashtrial.tracking.sending.outbox_state import OutboxState
+from flashtrial.tracking.sending.routes import NATIVE, Destination, Destinations, Route
+from flashtrial.tracking.sync import POLL_S, Stop, Sync
+
+logger = logging.getLogger(__name__)
+
+
+class Courier:
+    """Brings one destination what it has to get, on a thread of its own between `start` and `join`."""
+
+    def __init__(self, sync: Sync, backend: Backend) -> None:
+        self.sync = sync
+        self.is_idle = False
+        self.failure: BaseException | None = None
+        self._backend = backend
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin, again after a `join`. Calling twice is safe."""
+        if self._thread is None:
+            self._ending.clear()
+            self.is_idle = False
+            self._thread = threading.Thread(target=self._run, name="flashtrial-courier", daemon=True)
+            self._thread.start()
+
+    def ask_to_end(self) -> None:
+        """Return at once; the courier does a last round first."""
+        self._ending.set()
+
+    def join(self) -> None:
+        """Wait for the end. Raises what ended the thread too early."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+        if self.failure is not None:
+            raise self.failure
+
+    def close(self) -> None:
+        self._backend.close()
+
+    def _run(self) -> None:
+        try:
+            while not self._ending.is_set():
+                if self.sync.step():
+                    self.is_idle = False
+                    continue
+                self.is_idle = self.sync.is_idle()
+                self._ending.wait(POLL_S)
+            self.sync.last_round()
+        except Exception as error:  # noqa: BLE001 - the edge of a thread: raised in the main one
+            self.failure = error
+
+
+class Couriers:
+    """All destinations of one outbox. Used by the thread that holds the outbox's lock."""
+
+    def __init__(
+        self, outbox: Path, home: Path, environment: Mapping[str, str], clock: Clock, destinations: Destinations
+    ) -> None:
+        self._outbox = outbox
+        self._home = home
+        self._environment = environment
+        self._clock = clock
+        self._destinations = destinations
+        self._state = OutboxState(outbox, clock)
+        self._addresses = Addresses(home, environment)
+        self._handover = HandoverPipe(outbox)
+        self._couriers: dict[Destination, Courier] = {}
+        self._looked_at: set[str] = set()
+
+    def run_until_idle(self, stop: Stop) -> None:
+        """Send until there is nothing left to wait for, or until `stop`; then what still goes without an outage."""
+        self._handover.open()
+        self._state.say_status()
+        try:
+            while not stop.is_set() and not self._is_all_done():
+                stop.wait(POLL_S)
+        finally:
+            self._handover.close()
+            for courier in self._couriers.values():
+                courier.ask_to_end()
+        for courier in self._couriers.values():
+            courier.join()
+
+    def step_all(self) -> bool:
+        """One step of each destination in this thread; whether any had something to send. Without `run_until_idle`."""
+        self._find_destinations()
+        had_something = [courier.sync.step() for courier in self._couriers.values()]
+        return any(had_something)
+
+    def is_idle(self) -> bool:
+        """Whether nothing is pending and no writer lives that could bring more. Not while couriers are at work."""
+        if is_locked(interest_path(self._outbox), shared=True) or self._find_destinations():
+            return False
+        return all(courier.sync.is_idle() for courier in self._couriers.values())
+
+    def close(self) -> None:
+        for courier in self._couriers.values():
+            courier.close()
+
+    def _is_all_done(self) -> bool:
+        for url, token in self._handover.take():
+            self._addresses.keep(url, token)
+        has_news = self._find_destinations()
+        for courier in self._couriers.values():
+            courier.start()
+            if courier.failure is not None:
+                raise courier.failure
+        if has_news or is_locked(interest_path(self._outbox), shared=True):
+            return False
+        return all(courier.is_idle for courier in self._couriers.values())
+
+    def _find_destinations(self) -> bool:
+        """Look at the headers of journals that are new; whether one names a destination that nobody serves yet."""
+        found = list_segments(self._outbox)
+        self._looked_at &= found.keys()
+        before = len(self._couriers)
+        for writer_id in found.keys() - self._looked_at:
+            with contextlib.suppress(OSError):
+                self._look_at(writer_id, found[writer_id][0])
+        return len(self._couriers) > before
+
+    def _look_at(self, writer_id: str, number: int) -> None:
+        try:
+            reader = JournalReader.open(segment_path(self._outbox, writer_id, number))
+        except DamagedFrame:
+            self._serve(Destination(NATIVE))  # who finds it damaged, too, and sets it aside
+        else:
+            for destination in self._destinations(reader.header, reader.writer_is_alive()):
+                self._serve(destination)
+        self._looked_at.add(writer_id)
+
+    def _serve(self, destination: Destination) -> None:
+        if destination not in self._couriers:
+            backend = self._backend(destination)
+            sync = Sync(
+                self._outbox,
+                backend,
+                self._clock,
+                route=Route(destination, self._destinations),
+                state=self._state,
+                whereabouts=lambda: self._addresses.whereabouts(destination.url),
+            )
+            self._couriers[destination] = Courier(sync, backend)
+
+    def _backend(self, destination: Destination) -> Backend:
+        if destination.name == NATIVE:
+            return NativeBackend(lambda: self._addresses.find(destination.url))
+        return LateBackend(destination.name, lambda: load_backend(destination.name, self._home, self._environment))
+
+
+class LateBackend:
+    """A backend that is made at its first use, and again later when it could not be made. See `Backend`."""
+
+    def __init__(self, name: str, make: Callable[[], Backend]) -> None:
+        self.name = name
+        self._make = make
+        self._made: Backend | None = None
+
+    def send(self, batches: Sequence[Batch]) -> tuple[BatchReceipt, ...]:
+        self._made = self._made or self._make()
+        return self._made.send(batches)
+
+    def close(self) -> None:
+        if self._made is not None:
+            self._made.close()
+
+
+def load_backend(name: str, home: Path, environment: Mapping[str, str]) -> Backend:
+    """What ``flashtrial.tracking.backends.<name>`` makes. Raises `Outage` when there is none, or it cannot be used."""
+    if not name.isidentifier():
+        raise Outage(f"{name!r} is no backend")
+    try:
+        module = importlib.import_module(f"flashtrial.tracking.backends.{name}")
+    except ImportError as error:
+        raise Outage(f"the backend {name} cannot be loaded: {error}") from error
+    backend: Backend = module.open_backend(home, environment)
+    return backend

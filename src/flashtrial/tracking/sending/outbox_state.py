@@ -1,0 +1,73 @@
+"""What the threads of one sync process know together about its outbox: cursors, farewells, outages.
+
+Each destination has a thread. A cursor is moved by its destination's thread alone; `lock` guards the rest.
+"""
+
+import os
+import threading
+from pathlib import Path
+
+from flashtrial.core.clock import Clock
+from flashtrial.tracking import progress
+from flashtrial.tracking.outbox import cursor_path
+from flashtrial.tracking.progress import Cursor, SyncStatus
+
+
+class OutboxState:
+    """Shared by the destinations of one outbox, in the process that holds its lock."""
+
+    def __init__(self, outbox: Path, clock: Clock) -> None:
+        self.outbox = outbox
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._cursors: dict[tuple[str, str], Cursor] = {}
+        self._farewells: set[str] = set()
+        self._outages: dict[str, str] = {}
+
+    def cursor(self, writer_id: str, destination: str) -> Cursor:
+        """How far a destination has come; in memory further than on the disk where that takes no cursor any more."""
+        key = writer_id, destination
+        if key not in self._cursors:
+            self._cursors[key] = progress.read_cursor(cursor_path(self.outbox, writer_id, destination))
+        return self._cursors[key]
+
+    def move(self, writer_id: str, destination: str, cursor: Cursor) -> None:
+        """Remember how far a destination has come, on the disk where possible."""
+        if cursor != self.cursor(writer_id, destination):
+            progress.write_cursor_if_possible(cursor_path(self.outbox, writer_id, destination), cursor)
+            self._cursors[writer_id, destination] = cursor
+
+    def forget(self, writer_id: str) -> None:
+        """The journal is gone: so are its cursors, those of destinations that are no more included."""
+        for key in [key for key in list(self._cursors) if key[0] == writer_id]:
+            self._cursors.pop(key, None)
+        for path in self.outbox.glob(f"{writer_id}.*.cursor"):
+            path.unlink(missing_ok=True)
+        self._farewells.discard(writer_id)
+
+    def say_farewell(self, writer_id: str) -> None:
+        """The server knows that the writer is gone."""
+        self._farewells.add(writer_id)
+
+    def has_farewell(self, writer_id: str) -> bool:
+        return writer_id in self._farewells
+
+    def note(self, destination: str, outage: str | None) -> None:
+        """Say why nothing goes through to `destination`, or that it does again."""
+        with self._lock:
+            if outage is None:
+                self._outages.pop(destination, None)
+            else:
+                self._outages[destination] = outage
+            self._write_status()
+
+    def say_status(self) -> None:
+        """Leave word of this process and of the destinations' state for whoever waits or asks."""
+        with self._lock:
+            self._write_status()
+
+    def _write_status(self) -> None:
+        # The server's own state is what `finish` asks for; any other outage is none of its business.
+        ours = [reason for name, reason in sorted(self._outages.items()) if name.split(" ")[0] == "native"]
+        status = SyncStatus(os.getpid(), ours[0] if ours else None, self._clock.time_ms(), dict(self._outages))
+        progress.write_status_if_possible(self.outbox, status)
