@@ -73,6 +73,7 @@ soak: setup  ## The fault matrix at full counts: misbehaving calls, kills of bui
 	$(BIN)/python bench/soak_calls.py --calls 1000
 	$(BIN)/python bench/soak_layers.py
 	$(BIN)/python bench/soak_loop.py
+	$(BIN)/python bench/soak_life.py
 
 build:  ## Build the worker image with CUDA and torch, with docker, podman or buildah
 	scripts/build_image.sh gpu

@@ -1,6 +1,7 @@
 """A worker that is told to leave, in every state that it can be in."""
 
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -175,14 +176,17 @@ def test_the_second_signal_ends_everything_at_once(
     assert platform.answer("job-1") is None
 
 
+@pytest.mark.parametrize("after_s", [0, 1, *(pytest.param(seconds, marks=pytest.mark.slow) for seconds in (5, 10, 30))])
 def test_nothing_survives_a_worker_that_is_killed_while_it_drains(
-    platform: JobPlatform, worker: LoopWorker, tmp_path: Path
+    worker: LoopWorker, tmp_path: Path, after_s: int
 ) -> None:
     begin(worker, tmp_path, STUBBORN)
     family = worker.family()
     assert any("handler.py" in " ".join(one.cmdline()) for one in family[1:])  # the SDK's ping process
     worker.signal(signal.SIGTERM)
     wait_until(lambda: b"SIG" in worker.log.read_bytes(), CALL_S, "the signal to be noticed")
+    with pytest.raises(subprocess.TimeoutExpired):  # it has a call to end, and time to do it
+        worker.exit_code(after_s)
     worker.signal(signal.SIGKILL)
     assert worker.exit_code() == -signal.SIGKILL
     wait_until_gone(family)
@@ -201,3 +205,28 @@ def test_the_worker_says_that_it_is_alive_while_a_call_keeps_a_core_busy(
     begin(worker, tmp_path, ENDLESS)
     seen = len(platform.heard(Kind.PING))
     wait_until(lambda: len(platform.heard(Kind.PING)) >= seen + 2, CALL_S, "two more pings")
+
+
+EXIT_HOOKS = """
+import atexit, os, sys, threading, time
+def f(begun):
+    atexit.register(time.sleep, 1000)
+    atexit.register(lambda: 1 / 0)
+    threading._register_atexit(time.sleep, 1000)
+    sys.exitfunc = lambda: time.sleep(1000)
+    with open(begun, "a") as file:
+        file.write("x")
+    return os.getpid()
+"""
+
+
+def test_exit_hooks_of_a_call_that_hang_or_raise_keep_no_worker_from_leaving(
+    worker: LoopWorker, tmp_path: Path
+) -> None:
+    begin(worker, tmp_path, EXIT_HOOKS)
+    assert worker.answer("job-1")["output"]["success"]
+    family = worker.family()
+    worker.signal(signal.SIGTERM)
+    assert worker.exit_code() == 0
+    wait_until_gone(family)
+    assert b"Traceback" not in worker.log.read_bytes()
