@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import ormsgpack
 
-from flashtrial.tracking.capture.facts import Subject
+from flashtrial.tracking.capture.subject import Subject
 
 HEAD: Final = struct.Struct("<I")
 FINISH: Final = b"finish\n"

@@ -21,9 +21,9 @@ from typing import Final
 from flashtrial.core import env
 from flashtrial.tracking.capture import assignment
 from flashtrial.tracking.capture.assignment import Assignment, Piped
-from flashtrial.tracking.capture.facts import Subject
 from flashtrial.tracking.capture.masking import Masks
 from flashtrial.tracking.capture.redirection import Channel, flush, open_channels
+from flashtrial.tracking.capture.subject import Subject
 from flashtrial.tracking.parts import PartHost
 from flashtrial.tracking.ranks import rank_label
 from flashtrial.tracking.settings import Courier

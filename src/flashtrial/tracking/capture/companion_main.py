@@ -21,10 +21,11 @@ from flashtrial.core.errors import FlashtrialError
 from flashtrial.protocol.records import RecordKind
 from flashtrial.tracking.capture import assignment
 from flashtrial.tracking.capture.assignment import Assignment
-from flashtrial.tracking.capture.facts import Subject, collect, facts_body
+from flashtrial.tracking.capture.facts import collect, facts_body
 from flashtrial.tracking.capture.git_state import git_state
 from flashtrial.tracking.capture.masking import Masks
 from flashtrial.tracking.capture.recorder import ConsoleRecorder
+from flashtrial.tracking.capture.subject import Subject
 from flashtrial.tracking.capture.tee import Tee
 from flashtrial.tracking.settings import Courier, EffectiveSettings
 from flashtrial.tracking.writer import JOINING, RunWriter

@@ -8,9 +8,7 @@ variables of a short list are kept.
 import os
 import platform
 import re
-import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -19,9 +17,9 @@ from flashtrial.core.gpu.nvml import open_nvml
 from flashtrial.protocol.records import JsonValue
 from flashtrial.tracking.capture.cgroups import Cgroups
 from flashtrial.tracking.capture.masking import Masks
+from flashtrial.tracking.capture.subject import Subject
 
 FACTS_NAME: Final = "sys/facts"
-MAX_ARGUMENTS_BYTES: Final = 32 * 1024
 MAX_PACKAGES: Final = 2_000
 
 _METADATA_ENDINGS: Final = (".dist-info", ".egg-info")
@@ -53,29 +51,6 @@ ENVIRONMENT_SHOWN: Final = (
 )
 
 GitState: TypeAlias = Callable[[Path, Mapping[str, str], Masks], dict[str, JsonValue] | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What only the process that runs knows of itself. `command` has its secrets masked."""
-
-    command: tuple[str, ...]
-    directory: str
-    script: str | None
-    executable: str
-    paths: tuple[str, ...]
-
-    @classmethod
-    def of_this_process(cls, masks: Masks) -> "Subject":
-        """Takes microseconds."""
-        script = getattr(sys.modules.get("__main__"), "__file__", None)
-        return cls(
-            command=tuple(_bounded(masks.masked_command(sys.orig_argv))),
-            directory=_working_directory(),
-            script=os.path.abspath(script) if script else None,  # noqa: PTH100 - text in, text out
-            executable=sys.executable,
-            paths=tuple(path or _working_directory() for path in sys.path),
-        )
 
 
 def facts_body(value: Mapping[str, JsonValue]) -> dict[str, Any]:
@@ -198,22 +173,3 @@ def _entries(path: str) -> list[str]:
         return os.listdir(path)  # noqa: PTH208 - names are all that is wanted
     except OSError:  # a zip, a directory that is gone
         return []
-
-
-def _bounded(arguments: list[str]) -> list[str]:
-    """`arguments` as far as they are together within `MAX_ARGUMENTS_BYTES`."""
-    kept: list[str] = []
-    room = MAX_ARGUMENTS_BYTES
-    for argument in arguments:
-        room -= len(argument.encode("utf-8", "surrogatepass")) + 1
-        if room < 0:
-            return [*kept, f"[… {len(arguments) - len(kept)} arguments cut …]"]
-        kept.append(argument.encode("utf-8", "backslashreplace").decode("utf-8"))
-    return kept
-
-
-def _working_directory() -> str:
-    try:
-        return os.getcwd()  # noqa: PTH109 - a text is what records hold
-    except OSError:  # it is gone
-        return "/"

@@ -11,12 +11,17 @@ at exit, not even when a driver hangs. Standard library only; what samplers impo
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from flashtrial.core.errors import FlashtrialError
 from flashtrial.protocol.records import RecordKind
-from flashtrial.tracking.capture.samplers import Sampler, machine_samplers
+from flashtrial.tracking.capture.fork_gate import imported
 from flashtrial.tracking.parts import PartHost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from flashtrial.tracking.capture.samplers import Sampler
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +31,7 @@ SECOND_SAMPLE_AFTER_S = 1.0
 class SystemMonitor:
     """Implements `RunPart`."""
 
-    def __init__(self, interval_s: float, samplers: Callable[[], Iterable[Sampler]] = machine_samplers) -> None:
+    def __init__(self, interval_s: float, samplers: "Callable[[], Iterable[Sampler]] | None" = None) -> None:
         self._interval_s = interval_s
         self._make_samplers = samplers
         self._stop = threading.Event()
@@ -49,7 +54,7 @@ class SystemMonitor:
         self._thread = None
 
     def _watch(self, run: PartHost) -> None:
-        stop, watch = self._stop, Watch(self._make_samplers())
+        stop, watch = self._stop, Watch((self._make_samplers or _samplers_of_this_machine)())
         pause_s = min(SECOND_SAMPLE_AFTER_S, self._interval_s)
         try:
             while not stop.is_set():
@@ -64,10 +69,18 @@ class SystemMonitor:
             watch.close()
 
 
+def _samplers_of_this_machine() -> "Iterable[Sampler]":
+    """Loaded on the monitor's own thread: they cost `init` nothing."""
+    samplers = imported("flashtrial.tracking.capture.samplers")
+    assert samplers is not None
+    found: Iterable[Sampler] = samplers.machine_samplers()
+    return found
+
+
 class Watch:
     """The samplers of one thread; what each said of its failure is said once."""
 
-    def __init__(self, samplers: Iterable[Sampler]) -> None:
+    def __init__(self, samplers: "Iterable[Sampler]") -> None:
         self._samplers = list(samplers)
         self._said: set[str] = set()
 

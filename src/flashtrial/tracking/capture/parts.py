@@ -1,33 +1,28 @@
-"""Which parts of capture a run gets, by its settings and by what kind of process this is."""
+"""Which parts of capture a run gets, by its settings and by what kind of process this is.
 
-import logging
+Each part's module is loaded only for who wants the part: `init` waits for it.
+"""
+
+import importlib
 import sys
-import threading
 from collections.abc import Iterable
+from typing import Any
 
-from flashtrial.core.errors import FlashtrialError
-from flashtrial.protocol.records import RecordKind
-from flashtrial.tracking.capture.companion import Companion
-from flashtrial.tracking.capture.facts import Subject, collect, facts_body
-from flashtrial.tracking.capture.masking import Masks
-from flashtrial.tracking.capture.monitor import SystemMonitor
-from flashtrial.tracking.parts import PartHost, RunPart
+from flashtrial.tracking.parts import RunPart
 from flashtrial.tracking.settings import EffectiveSettings
-
-logger = logging.getLogger(__name__)
 
 
 def capture_parts(settings: EffectiveSettings) -> Iterable[RunPart]:
     """The parts, not started yet."""
     if settings.system_monitor:
-        yield SystemMonitor(settings.system_interval_s)
+        yield _made("monitor", "SystemMonitor", settings.system_interval_s)
     if settings.worker_id is not None:  # nothing is started there, and the worker has the output of each call
         if settings.facts:
-            yield FactsThread()
+            yield _made("facts_thread", "FactsThread")
         return
     console = console_is_safe() if settings.console is None else settings.console
     if console or settings.facts:
-        yield Companion(console=console, facts=settings.facts)
+        yield _made("companion", "Companion", console=console, facts=settings.facts)
 
 
 def console_is_safe() -> bool:
@@ -41,30 +36,6 @@ def console_is_safe() -> bool:
     )
 
 
-class FactsThread:
-    """Implements `RunPart`: facts where no process can be started for them. git is not asked, which is a process."""
-
-    def __init__(self) -> None:
-        self._thread: threading.Thread | None = None
-
-    def start(self, run: PartHost) -> None:
-        if run.is_owner:
-            masks = Masks()
-            arguments = (run, Subject.of_this_process(masks), masks)
-            self._thread = threading.Thread(target=_note_facts, args=arguments, name="flashtrial-facts", daemon=True)
-            self._thread.start()
-
-    def close(self, deadline_s: float) -> None:
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.join(deadline_s)
-
-    def renew_after_fork(self) -> None:
-        self._thread = None
-
-
-def _note_facts(run: PartHost, subject: Subject, masks: Masks) -> None:
-    try:
-        run.append(RecordKind.DATA.value, facts_body(collect(subject, masks)))
-    except FlashtrialError as error:  # the run ended first
-        logger.debug("no facts: %s", error, extra={"action": "facts_too_late"})
+def _made(module: str, name: str, *arguments: Any, **options: Any) -> RunPart:
+    made: RunPart = getattr(importlib.import_module(f"{__package__}.{module}"), name)(*arguments, **options)
+    return made

@@ -63,12 +63,16 @@ class CpuSampler:
     cgroups: Cgroups = field(default_factory=Cgroups)
     name: str = "cpu"
     _rate: Rate = field(default_factory=Rate)
+    _is_primed: bool = False  # psutil's first answer means nothing
 
     def sample(self) -> dict[str, float]:
         figures = {"sys/cpu.usable_count": self._usable(), "sys/cpu.load_1m_count": os.getloadavg()[0]}
         seconds = self.cgroups.cpu_seconds()
         if seconds is None:
-            return {**figures, "sys/cpu.utilization_percent": _psutil().cpu_percent()}
+            busy_percent = _psutil().cpu_percent()
+            known = _known("sys/cpu.utilization_percent", busy_percent if self._is_primed else None)
+            self._is_primed = True
+            return {**figures, **known}
         busy = self._rate.per_second(seconds)
         share = None if busy is None else min(100 * busy / figures["sys/cpu.usable_count"], 100.0)
         return {**figures, **_known("sys/cpu.utilization_percent", share)}
