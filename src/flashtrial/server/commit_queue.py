@@ -3,6 +3,7 @@
 ::
 
     submit ─▶ bounded queue ─▶ the thread: take all that wait, up to a group ─▶ commit(group) ─▶ resolve each future
+                                           nothing waits: one chore, then look again
 
 A future resolves after the commit of its group, or with the error that kept it from being committed.
 """
@@ -24,6 +25,7 @@ Result = TypeVar("Result")
 
 MAX_WAITING = 64
 MAX_GROUP = 32
+MAX_WAITING_BYTES = 64 * 1024 * 1024
 JOIN_TIMEOUT_S = 30.0
 
 
@@ -40,7 +42,8 @@ class CommitQueue(Generic[Request, Result]):
 
     `commit` gets at least one request and returns one result for each: a value, or the exception that this request
     alone is answered with. What it raises fails the whole group. `opened` and `closed` run on the same thread, before
-    the first and after the last group, so that a connection can belong to it.
+    the first and after the last group, so that a connection can belong to it. `chore`, too: it does a little of what
+    can wait and tells whether more is left; it is called while nothing waits, after a group, until none is left.
     """
 
     def __init__(
@@ -48,15 +51,19 @@ class CommitQueue(Generic[Request, Result]):
         commit: Callable[[Sequence[Request]], Sequence[Result | Exception]],
         opened: Callable[[], None],
         closed: Callable[[], None],
+        chore: Callable[[], bool] = lambda: False,
     ) -> None:
         self._commit = commit
         self._opened = opened
         self._closed = closed
+        self._chore = chore
         self._waiting: queue.Queue[_Asked[Request, Result] | None] = queue.Queue(MAX_WAITING)
         self._thread: threading.Thread | None = None
         self._started: Future[None] = Future()
-        self._lock = threading.Lock()  # guards _accepting against a submit after the last look into the queue
+        # guards _accepting against a submit after the last look into the queue, and the count of bytes
+        self._lock = threading.Lock()
         self._accepting = False
+        self._waiting_bytes = 0
 
     def start(self) -> None:
         """Start the thread and wait until `opened` has returned. Raises what `opened` raised. Call once."""
@@ -84,17 +91,28 @@ class CommitQueue(Generic[Request, Result]):
         """About how many requests wait."""
         return self._waiting.qsize()
 
-    def submit(self, request: Request) -> "Future[Result]":
-        """The result to come; from any thread, never blocks. Raises `QueueFull` or `NotRunning`."""
+    def submit(self, request: Request, size_bytes: int = 0) -> "Future[Result]":
+        """The result to come; from any thread, never blocks. Raises `QueueFull` or `NotRunning`.
+
+        `size_bytes` is about what the request holds on to. One request always fits, however large.
+        """
         future: Future[Result] = Future()
         with self._lock:
             if not self._accepting:
                 raise NotRunning("the server is starting or stopping: try again in a moment")
+            if self._waiting_bytes and self._waiting_bytes + size_bytes > MAX_WAITING_BYTES:
+                raise QueueFull(f"{self._waiting_bytes:,} bytes wait already: try again in a moment")
             try:
                 self._waiting.put_nowait((request, future))
             except queue.Full:
                 raise QueueFull(f"{MAX_WAITING} requests wait already: try again in a moment") from None
+            self._waiting_bytes += size_bytes
+        future.add_done_callback(lambda _: self._let_go(size_bytes))
         return future
+
+    def _let_go(self, size_bytes: int) -> None:
+        with self._lock:
+            self._waiting_bytes -= size_bytes
 
     def _run(self) -> None:
         try:
@@ -105,11 +123,27 @@ class CommitQueue(Generic[Request, Result]):
         self._accepting = True
         self._started.set_result(None)
         try:
-            while (first := self._waiting.get()) is not None:
+            while (first := self._next()) is not None:
                 self._resolve(self._group_from(first))
         finally:
             self._accept_no_more()
             self._closed()
+
+    def _next(self) -> "_Asked[Request, Result] | None":
+        """What waits, else what comes; chores are done while nothing does."""
+        while True:
+            try:
+                return self._waiting.get_nowait()
+            except queue.Empty:
+                if not self._do_chore():
+                    return self._waiting.get()
+
+    def _do_chore(self) -> bool:
+        try:
+            return self._chore()
+        except Exception:  # nobody waits for it, and the thread must live
+            logger.warning("a chore failed", exc_info=True, extra={"action": "chore_failed"})
+            return False
 
     def _accept_no_more(self) -> None:
         """Whatever ended the thread, nobody waits for it for ever."""

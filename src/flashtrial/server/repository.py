@@ -7,8 +7,9 @@ makes `ParsedBatch`es of what `records.parse_record` gives and hands them to `Re
 import logging
 import sqlite3
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeAlias, TypeVar, cast
 
 from flashtrial.core import files, sqlite
 from flashtrial.core.clock import Clock
@@ -16,27 +17,43 @@ from flashtrial.server.commit_queue import CommitQueue
 from flashtrial.server.ingest_body import ParsedBatch
 from flashtrial.server.schema import MIGRATIONS
 from flashtrial.server.storage.batches import BatchResult, store_batch
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
+from flashtrial.server.storage.chores import Sealing
+from flashtrial.server.storage.heartbeats import WriterSight, store_sights
+from flashtrial.server.storage.run_rows import settle_all
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# Something to do in a transaction; it adds the ids of the runs that it changed to the set.
+Work: TypeAlias = Callable[[sqlite3.Connection, set[str]], T]
+
+SILENT_AFTER_S = 180.0
 
 
 class Repository:
     """The one writer of ``server.db``. `start` opens the file and its thread, `stop` commits what waits and ends both.
 
     `on_change` is called on the writer's thread, after the commit, with the ids of the runs that got something new.
+    Every method but those two may be called from any thread, never blocks, raises `QueueFull` or `NotRunning`, and
+    gives a future that resolves after the commit, or fails with `sqlite3.Error` when nothing could be stored.
     """
 
-    def __init__(self, path: Path, clock: Clock, on_change: Callable[[frozenset[str]], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        on_change: Callable[[frozenset[str]], None],
+        silent_after_s: float = SILENT_AFTER_S,
+    ) -> None:
         self._path = path
         self._clock = clock
         self._on_change = on_change
+        self._silent_after_s = silent_after_s
+        self._started_s = clock.monotonic()
         self._connection: sqlite3.Connection | None = None
-        self._queue: CommitQueue[Sequence[ParsedBatch], list[BatchResult]] = CommitQueue(
-            self._commit, self._open, self._close
-        )
+        self._sealing = Sealing()
+        self._queue: CommitQueue[Work[object], object] = CommitQueue(self._commit, self._open, self._close, self._chore)
 
     def start(self) -> None:
         """Create or migrate the database and start the thread. Raises `DatabaseFromTheFuture`, `sqlite3.Error`."""
@@ -56,12 +73,47 @@ class Repository:
         """About how many requests wait for their commit."""
         return self._queue.waiting
 
-    def ingest(self, batches: Sequence[ParsedBatch]) -> "Future[list[BatchResult]]":
-        """A result for each batch, in their order, once all of them are committed. From any thread, never blocks.
+    def ingest(self, batches: Sequence[ParsedBatch], size_bytes: int = 0) -> Future[list[BatchResult]]:
+        """A result for each batch, in their order, once all of them are committed.
 
-        Raises `QueueFull` or `NotRunning`; the future fails with `sqlite3.Error` when nothing could be stored.
+        `size_bytes`, of the request that they came in, bounds together with others what waits in memory.
         """
-        return self._queue.submit(batches)
+
+        def work(connection: sqlite3.Connection, changed: set[str]) -> list[BatchResult]:
+            deaf_before_ms = self._deaf_before_ms()
+            results = [store_batch(connection, batch, self._clock.time_ms(), deaf_before_ms) for batch in batches]
+            changed.update(result.run_id for result in results if result.stored)
+            return results
+
+        return self.submit(work, size_bytes)
+
+    def hear(self, sights: Sequence[WriterSight]) -> Future[None]:
+        """Take down what a heartbeat says of writers; those of unknown runs or writers are passed over."""
+
+        def work(connection: sqlite3.Connection, changed: set[str]) -> None:
+            changed.update(store_sights(connection, sights, self._clock.time_ms(), self._deaf_before_ms()))
+
+        return self.submit(work)
+
+    def reap(self) -> Future[list[str]]:
+        """Mark the runs of which no owner lives any more as interrupted; the ids of those whose state changed."""
+
+        def work(connection: sqlite3.Connection, changed: set[str]) -> list[str]:
+            found = settle_all(connection, self._deaf_before_ms())
+            changed.update(found)
+            return found
+
+        return self.submit(work)
+
+    def submit(self, work: Work[T], size_bytes: int = 0) -> Future[T]:
+        """What `work` returns, done in a transaction, alone or with others; if it raises, nothing of it is kept."""
+        return cast("Future[T]", self._queue.submit(work, size_bytes))
+
+    def _deaf_before_ms(self) -> int:
+        """Who was not heard of since then is silent. While this server is young, nobody had the time to be heard."""
+        if self._clock.monotonic() - self._started_s < self._silent_after_s:
+            return 0
+        return self._clock.time_ms() - round(1000 * self._silent_after_s)
 
     def _open(self) -> None:
         files.ensure_private_dir(self._path.parent)
@@ -69,36 +121,42 @@ class Repository:
         # Acknowledged means committed, and a client deletes what was acknowledged: so synced, too, not only written.
         self._connection.execute("PRAGMA synchronous = FULL")
         sqlite.migrate(self._connection, MIGRATIONS)
+        self._sealing.look_for_old(self._connection)
 
     def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _commit(self, requests: Sequence[Sequence[ParsedBatch]]) -> Sequence[list[BatchResult] | Exception]:
+    def _chore(self) -> bool:
+        assert self._connection is not None
+        return self._sealing.seal_some(self._connection)
+
+    def _commit(self, group: Sequence[Work[object]]) -> Sequence[object]:
         assert self._connection is not None
         changed: set[str] = set()
         with sqlite.transaction(self._connection) as connection:
-            results = [self._store_alone(connection, request, changed) for request in requests]
+            results = [_do_alone(connection, work, changed) for work in group]
         if changed:
+            self._sealing.changed(changed)
             self._on_change(frozenset(changed))
         return results
 
-    def _store_alone(
-        self, connection: sqlite3.Connection, request: Sequence[ParsedBatch], changed: set[str]
-    ) -> list[BatchResult] | Exception:
-        """Store one request so that a fault in it takes nothing of its neighbours along."""
-        connection.execute("SAVEPOINT request")
-        try:
-            results = [store_batch(connection, batch, self._clock.time_ms(), 0) for batch in request]
-        except (sqlite3.DatabaseError, ValueError, OverflowError) as error:
-            if not connection.in_transaction:  # a full disk has rolled back everything already
-                raise
-            connection.execute("ROLLBACK TO request")
-            logger.exception("a request could not be stored", extra={"action": "ingest_failed"})
-            return error
-        finally:
-            if connection.in_transaction:
-                connection.execute("RELEASE request")
-        changed.update(result.run_id for result in results if result.stored)
-        return results
+
+def _do_alone(connection: sqlite3.Connection, work: Work[object], changed: set[str]) -> object:
+    """Do one work so that a fault in it takes nothing of its neighbours along; what it returns, or its fault."""
+    connection.execute("SAVEPOINT request")
+    own: set[str] = set()
+    try:
+        result = work(connection, own)
+    except (sqlite3.DatabaseError, ValueError, OverflowError) as error:
+        if not connection.in_transaction:  # a full disk has rolled back everything already
+            raise
+        connection.execute("ROLLBACK TO request")
+        logger.exception("a request could not be stored", extra={"action": "ingest_failed"})
+        return error
+    finally:
+        if connection.in_transaction:
+            connection.execute("RELEASE request")
+    changed |= own
+    return result

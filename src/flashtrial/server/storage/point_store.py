@@ -97,13 +97,3 @@ def _take_blocks(connection: sqlite3.Connection, tail: Tail, from_seq: int) -> l
     ).fetchall()
     connection.executemany("DELETE FROM blocks WHERE number = ?", ((number,) for number, _, _ in rows))
     return [decode_block(data, points) for _, points, data in rows]
-
-
-def long_tails(connection: sqlite3.Connection, run: int, limit: int) -> list[Tail]:
-    """At most `limit` open tails of the run that are worth a block once nothing more is expected."""
-    rows = connection.execute(
-        "SELECT series, writer FROM curves JOIN series ON series.number = series WHERE run = ? AND open_points >= ? "
-        "LIMIT ?",
-        (run, SEAL_AT_END_POINTS, limit),
-    )
-    return [Tail(*row) for row in rows]

@@ -1,0 +1,57 @@
+"""What the writer's thread does while nobody waits: sealing the open tails of runs that have ended."""
+
+import sqlite3
+from collections.abc import Iterable
+
+from flashtrial.core import sqlite
+from flashtrial.protocol.trials import RunStatus
+from flashtrial.server.storage.point_store import SEAL_AT_END_POINTS, Tail, seal
+
+_AT_ONCE = 50  # tails in a transaction: a few ms, since somebody may come meanwhile
+
+
+class Sealing:
+    """Knows which runs may have ended with open tails. Belongs to the writer's thread."""
+
+    def __init__(self) -> None:
+        self._runs: set[str] = set()
+
+    def look_for_old(self, connection: sqlite3.Connection) -> None:
+        """Find runs that ended when no server had the time for them."""
+        rows = connection.execute(
+            "SELECT DISTINCT runs.id, status FROM curves JOIN series ON series.number = series "
+            "JOIN runs ON runs.number = run WHERE open_points >= ?",
+            (SEAL_AT_END_POINTS,),
+        )
+        self._runs = {run_id for run_id, status in rows if RunStatus(status).is_finished}
+
+    def changed(self, run_ids: Iterable[str]) -> None:
+        """Something new of these runs was stored: perhaps their end."""
+        self._runs.update(run_ids)
+
+    def seal_some(self, connection: sqlite3.Connection) -> bool:
+        """Seal a few tails; whether there may be more."""
+        while self._runs:
+            run_id = self._runs.pop()
+            tails = _long_tails(connection, run_id)
+            if tails:
+                with sqlite.transaction(connection):
+                    for tail in tails:
+                        seal(connection, tail)
+                if len(tails) == _AT_ONCE:
+                    self._runs.add(run_id)
+                return True
+        return False
+
+
+def _long_tails(connection: sqlite3.Connection, run_id: str) -> list[Tail]:
+    """Open tails of a run that has ended which are worth a block."""
+    row = connection.execute("SELECT number, told_status FROM runs WHERE id = ?", (run_id,)).fetchone()
+    if row is None or not RunStatus(row[1]).is_finished:
+        return []
+    rows = connection.execute(
+        "SELECT series, curves.writer FROM series JOIN curves ON series = series.number "
+        "WHERE run = ? AND open_points >= ? LIMIT ?",
+        (row[0], SEAL_AT_END_POINTS, _AT_ONCE),
+    )
+    return [Tail(*found) for found in rows]
