@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     __commit__: str
     from flashtrial.tracking.api import finish, init, log
+    from flashtrial.tracking.media.data import Graph, Histogram, Table
+    from flashtrial.tracking.media.files import Artifact, Audio, File, Image, Text, Video
     from flashtrial.tracking.run import Op, Run
     from flashtrial.tracking.settings import Settings
 
 __version__ = "0.1.0"
 
+_FILES = "flashtrial.tracking.media.files"
+_DATA = "flashtrial.tracking.media.data"
 _HOMES = {
+    **dict.fromkeys(("Artifact", "Audio", "File", "Image", "Text", "Video"), _FILES),
+    **dict.fromkeys(("Graph", "Histogram", "Table"), _DATA),
     "Op": "flashtrial.tracking.run",
     "Run": "flashtrial.tracking.run",
     "Settings": "flashtrial.tracking.settings",
@@ -23,7 +29,25 @@ _HOMES = {
     "log": "flashtrial.tracking.api",
 }
 
-__all__ = ["Op", "Run", "Settings", "__commit__", "__version__", "finish", "init", "log"]
+__all__ = [
+    "Artifact",
+    "Audio",
+    "File",
+    "Graph",
+    "Histogram",
+    "Image",
+    "Op",
+    "Run",
+    "Settings",
+    "Table",
+    "Text",
+    "Video",
+    "__commit__",
+    "__version__",
+    "finish",
+    "init",
+    "log",
+]
 
 
 def __getattr__(name: str) -> object:
