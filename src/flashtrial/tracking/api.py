@@ -84,7 +84,11 @@ def log(data: Mapping[str, Any], step: int | None = None) -> None:
 
 
 def finish(
-    status: RunStatus | str = RunStatus.FINISHED, reason: str | None = None, *, timeout_s: float | None = None
+    status: RunStatus | str | None = None,
+    reason: str | None = None,
+    *,
+    timeout_s: float | None = None,
+    wait: bool | None = None,
 ) -> FinishReport:
     """`Run.finish` of the newest run that is open in this process. Raises `NoActiveRun`."""
-    return open_runs.newest().finish(status, reason, timeout_s=timeout_s)
+    return open_runs.newest().finish(status, reason, timeout_s=timeout_s, wait=wait)

@@ -4,6 +4,7 @@ from flashtrial.core.errors import ConfigurationError
 from flashtrial.protocol.trials import RunStatus
 
 MAX_REASON_CHARS = 4000
+TERMINATED: tuple[RunStatus, str] = (RunStatus.INTERRUPTED, "SIGTERM")
 
 
 def parse_ending(status: RunStatus | str) -> RunStatus:
@@ -23,4 +24,19 @@ def ending_by(error: BaseException | None) -> tuple[RunStatus, str | None]:
             return RunStatus.FINISHED, None
         case KeyboardInterrupt():
             return RunStatus.INTERRUPTED, "KeyboardInterrupt"
-    return RunStatus.FAILED, f"{type(error).__name__}: {error}"[:MAX_REASON_CHARS]
+        case SystemExit():
+            return RunStatus.FAILED, f"SystemExit: {error}"[:MAX_REASON_CHARS]
+    return RunStatus.FAILED, _story(error)
+
+
+def _story(error: BaseException) -> str:
+    """What happened in one line, and below it where: of a long traceback the last part, which is the nearest."""
+    import traceback  # noqa: PLC0415 - a millisecond that only failures pay
+
+    try:
+        said = f"{type(error).__name__}: {error}"[: MAX_REASON_CHARS // 2]
+        where = "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001 - an exception's own text is the user's code
+        return type(error).__name__
+    room = MAX_REASON_CHARS - len(said) - 2
+    return f"{said}\n{where if len(where) <= room else '…' + where[-room:]}"

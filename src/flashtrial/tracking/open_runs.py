@@ -1,4 +1,4 @@
-"""The runs that this process has open: the newest for module-level calls, all of them at exit and after a fork.
+"""The runs that this process has open: the newest for module-level calls, all of them at exit, at SIGTERM and in forks.
 
 Nothing is registered at import; the first run registers the hooks.
 """
@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 from flashtrial.core.errors import FlashtrialError
 from flashtrial.tracking.exits import ExitWatch
+from flashtrial.tracking.terminations import TermWatch
 
 
 class NoActiveRun(FlashtrialError):
@@ -20,6 +21,10 @@ class OpenRun(Protocol):
 
     def finish_at_exit(self, error: BaseException | None) -> None:
         """The interpreter ends, because of `error` if there is one."""
+        ...
+
+    def mark_terminated(self, *, is_dying: bool) -> None:
+        """SIGTERM came; where nobody handles it this process dies next. May be called in a signal handler."""
         ...
 
     def renew_after_fork(self) -> None:
@@ -37,6 +42,7 @@ class OpenRuns(Generic[R]):
         self._runs: list[R] = []
         self._is_hooked = False
         self._exits = ExitWatch()
+        self._terminations = TermWatch(self._mark_all_terminated)
 
     def add(self, run: R) -> None:
         self._runs.append(run)
@@ -45,10 +51,17 @@ class OpenRuns(Generic[R]):
             self._exits.start()
             atexit.register(self._finish_all)
             os.register_at_fork(after_in_child=self._renew_all)
+        self._terminations.start()
 
     def discard(self, run: R) -> None:
         if run in self._runs:
             self._runs.remove(run)
+        if not self._runs:
+            self._terminations.stop()
+
+    def all(self) -> list[R]:
+        """Those that are open now, the oldest first; the list is the caller's."""
+        return list(self._runs)
 
     def newest(self) -> R:
         """Raises `NoActiveRun`."""
@@ -61,6 +74,11 @@ class OpenRuns(Generic[R]):
         for run in reversed(list(self._runs)):
             run.finish_at_exit(error)
 
+    def _mark_all_terminated(self, is_dying: bool) -> None:
+        for run in list(self._runs):
+            run.mark_terminated(is_dying=is_dying)
+
     def _renew_all(self) -> None:
+        self._terminations.stop()  # a fork ends no run: its SIGTERM is what it would be without us
         for run in list(self._runs):
             run.renew_after_fork()

@@ -13,18 +13,21 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
+from flashtrial.core import env
 from flashtrial.core.errors import FlashtrialError
 from flashtrial.protocol.records import JsonValue, RecordKind
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.tracking.address import find_address
 from flashtrial.tracking.arguments import parse_config, parse_step, parse_tags
-from flashtrial.tracking.delivery import FinishReport, wait_for_delivery
-from flashtrial.tracking.endings import ending_by, parse_ending
+from flashtrial.tracking.delivery import FinishReport, wait_for_all
+from flashtrial.tracking.endings import TERMINATED, ending_by, parse_ending
 from flashtrial.tracking.in_calls import share_of
 from flashtrial.tracking.open_runs import OpenRuns
 from flashtrial.tracking.outbox import OutboxUnwritable
 from flashtrial.tracking.parts import RunPart, RunParts
+from flashtrial.tracking.ranks import is_distributed
 from flashtrial.tracking.settings import EffectiveSettings
+from flashtrial.tracking.terminations import PATIENCE_S
 from flashtrial.tracking.values import Exhibits, Other, parse_logged, text
 from flashtrial.tracking.writer import JOINING, RunWriter
 
@@ -63,10 +66,12 @@ class Run:
         self._tags = list(tags)
         self._role = role
         self._parts = RunParts()
+        self._other_writers: dict[str, int] = {}  # of the run's parts, with their last sequence numbers
         self._lock = threading.RLock()  # guards step, tags and the end; reentrant for signal handlers
         self._step = 0
         self._is_finished = False  # takes nothing more
         self._is_ended = False  # the record of its end is written
+        self._was_terminated = False
         self._report: FinishReport | None = None
         self._share = share_of(self, writer, is_guest=role is Role.GUEST)
 
@@ -101,6 +106,10 @@ class Run:
     def append(self, kind: str, body: Mapping[str, Any]) -> None:
         """Write one record of whatever kind, also while the run is ending: for its parts. Raises `JournalClosed`."""
         self._writer.append(kind, body)
+
+    def also_wait_for(self, writer_id: str, last_seq: int) -> None:
+        """Let `finish` wait for the records of another writer too: for the run's parts."""
+        self._other_writers[writer_id] = last_seq
 
     def log(self, data: Mapping[str, Any], step: int | None = None) -> None:
         """Log values at `step`, by default one more than the last. They are on the disk when this returns.
@@ -140,24 +149,30 @@ class Run:
 
     def finish(
         self,
-        status: RunStatus | str = RunStatus.FINISHED,
+        status: RunStatus | str | None = None,
         reason: str | None = None,
         *,
         timeout_s: float | None = None,
+        wait: bool | None = None,
     ) -> FinishReport:
-        """End the run, wait at most `timeout_s` (default: by the settings) for its records to be sent, and say how
-        many were. What was not is sent later by the sync process. Calling twice is safe and answers the same.
+        """End the run, wait at most `timeout_s` for its records to be sent, and say how many were. What was not is
+        sent later by the sync process. Calling twice is safe and answers the same.
 
-        Raises `ConfigurationError` for a status that ends nothing.
+        By default a run ends well, or as interrupted after a SIGTERM, and the wait is that of the settings: none in a
+        distributed job, where the other ranks would wait in their next collective. ``wait=False`` waits for nothing,
+        ``wait=True`` by the settings of a job that is not distributed. Raises `ConfigurationError` for a status that
+        ends nothing.
         """
+        if status is None:
+            status, reason = self._ending_by(None, reason)
         ending = parse_ending(status)
+        timeout_s = _wait_s(self._writer.settings, timeout_s, wait)
         with self._lock:
             if self._report is not None:
                 return self._report
             self._is_finished = True
         self._parts.close()
         self._end(ending, reason)
-        timeout_s = self._writer.settings.finish_timeout_s if timeout_s is None else timeout_s
         report = self._wait(ending, timeout_s)
         self._report = report
         self._writer.close()
@@ -169,12 +184,31 @@ class Run:
     def finish_at_exit(self, error: BaseException | None) -> None:
         """The end of the interpreter is the end of a run that is still open; `error` made it fail."""
         was_interrupted = self._is_finished  # whoever did not want to wait then does not want to now
-        self.finish(*ending_by(error), timeout_s=LAST_LOOK_S if was_interrupted else None)
+        self.finish(*self._ending_by(error), timeout_s=LAST_LOOK_S if was_interrupted else None)
+
+    def mark_terminated(self, *, is_dying: bool) -> None:
+        """Write that SIGTERM interrupted the run, which may go on all the same where the process does not die of it.
+
+        Called in a signal handler, or on a thread while whatever the signal interrupted goes on: waits `PATIENCE_S` at
+        most for others.
+        """
+        if is_dying:
+            self._parts.close(PATIENCE_S / 2)
+        if not self._lock.acquire(timeout=PATIENCE_S):
+            return
+        try:
+            if not self._was_terminated and not self._is_ended:
+                self._was_terminated = True
+                self._write_end(*TERMINATED)
+            self._is_finished = self._is_ended = self._is_ended or is_dying
+        finally:
+            self._lock.release()
 
     def renew_after_fork(self) -> None:
         """In the child of a fork: join the run instead of owning it."""
         self._lock = threading.RLock()
         self._role = Role.MEMBER
+        self._was_terminated = False
         self._parts.renew_after_fork()
         self._writer.renew_after_fork()
 
@@ -184,7 +218,7 @@ class Run:
     def __exit__(
         self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        self.finish(*ending_by(error))
+        self.finish(*self._ending_by(error))
 
     def __reduce__(self) -> tuple[Any, ...]:
         settings = replace(self._writer.settings, token=None)
@@ -213,10 +247,21 @@ class Run:
     def _end(self, ending: RunStatus, reason: str | None) -> None:
         """Write the record of the run's end, once, if this process has one to write."""
         with self._lock:
-            if not self._is_ended and self._role is not Role.MEMBER:
-                said = {"reason": text(reason)} if reason else {}
-                self._writer.append(RecordKind.STATE, {"status": ending.value, **said, **guest_mark(self._role)})
+            if not self._is_ended:
+                self._write_end(ending, reason)
             self._is_ended = True
+
+    def _write_end(self, ending: RunStatus, reason: str | None) -> None:
+        if self._role is not Role.MEMBER:
+            said = {"reason": text(reason)} if reason else {}
+            self._writer.append(RecordKind.STATE, {"status": ending.value, **said, **guest_mark(self._role)})
+
+    def _ending_by(self, error: BaseException | None, reason: str | None = None) -> tuple[RunStatus, str | None]:
+        """How the run ends by `error`; a program that leaves in good order after a SIGTERM was interrupted still."""
+        if self._was_terminated and (error is None or isinstance(error, SystemExit)):
+            return TERMINATED[0], reason or TERMINATED[1]
+        status, said = ending_by(error)
+        return status, reason or said
 
     def _check_open(self) -> None:
         if self._is_finished:
@@ -232,14 +277,13 @@ class Run:
 
     def _wait(self, status: RunStatus, timeout_s: float) -> FinishReport:
         writer = self._writer
-        delivery = wait_for_delivery(
-            writer.settings.outbox, writer.writer_id, writer.last_seq, timeout_s, writer.see_to_sync
-        )
+        writers = {writer.writer_id: writer.last_seq, **self._other_writers}
+        delivery = wait_for_all(writer.settings.outbox, writers, timeout_s, writer.see_to_sync)
         return FinishReport(
             run_id=self.id,
             url=self.url,
             status=status if self.is_owner else RunStatus.RUNNING,
-            written=writer.last_seq,
+            written=sum(writers.values()),
             sent=delivery.sent,
             refused=delivery.refused,
             pending=delivery.pending,
@@ -255,6 +299,14 @@ open_runs: OpenRuns[Run] = OpenRuns()
 def _is_worth_a_warning(report: FinishReport, waited_s: float) -> bool:
     """Whether a user who does not look at the report must hear of it: Python shows warnings where nobody set it up."""
     return bool(report.lost or report.refused or (report.pending and waited_s > 0 and not report.is_in_worker))
+
+
+def _wait_s(settings: EffectiveSettings, said_s: float | None, wait: bool | None) -> float:
+    """How long `finish` may wait. Asked at the end, since a job may have become a distributed one after `init`."""
+    if said_s is not None:
+        return said_s
+    is_held_up_for = wait is None and not settings.is_wait_chosen and is_distributed(env.snapshot())
+    return 0.0 if wait is False or is_held_up_for else settings.finish_timeout_s
 
 
 def _join(run_id: str, name: str, tags: tuple[str, ...], settings: EffectiveSettings, opened_ms: int) -> Run:

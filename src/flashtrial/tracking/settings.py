@@ -1,37 +1,42 @@
-"""What the tracking client may be told, by whom, and who wins: arguments > settings object > environment > defaults.
+"""What the tracking client may be told, by whom, and who wins.
+
+    arguments > settings object > `setup` > environment > the project's file > the home's file > defaults
 
 Configuration only: nothing that is learnt at run time is put in here. Standard library only.
 """
 
-from collections.abc import Mapping, Sequence
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 from flashtrial.core import env
 from flashtrial.core.errors import ConfigurationError
-from flashtrial.tracking.address import host_of
-from flashtrial.tracking.limits import OUTBOX_BYTES, SEGMENT_BYTES, WHEN_FULL, OutboxLimits, limits_from
-
-T = TypeVar("T")
-
-SYNC_PROCESS_ENABLED = "FLASHTRIAL_SYNC_PROCESS_ENABLED"
-FINISH_TIMEOUT_S = "FLASHTRIAL_FINISH_TIMEOUT_S"
-CONSOLE = "FLASHTRIAL_CONSOLE"
-SYSTEM_MONITOR = "FLASHTRIAL_SYSTEM_MONITOR"
-SYSTEM_INTERVAL_S = "FLASHTRIAL_SYSTEM_INTERVAL_S"
-FACTS = "FLASHTRIAL_FACTS"
+from flashtrial.tracking.limits import OutboxLimits
+from flashtrial.tracking.setting_files import read_home_settings, read_project_settings
+from flashtrial.tracking.setting_names import (
+    BY_NAME,
+    DEFAULT_SYSTEM_INTERVAL_S,
+    NEGATED,
+    SETTINGS,
+    WITHOUT_EFFECT,
+    Scope,
+    Setting,
+)
 
 DEFAULT_PROJECT = "default"
 DEFAULT_BACKENDS = ("native",)
 DEFAULT_HOME = "~/.flashtrial"
 DEFAULT_FINISH_TIMEOUT_S = 30.0
-DEFAULT_SYSTEM_INTERVAL_S = 10.0
-MIN_SYSTEM_INTERVAL_S = 0.05
 
-_FLAGS = ("sync_process_enabled", "console", "system_monitor", "facts")
-_BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+_OURS = "FLASHTRIAL_"
+_OUT_OF_USE = "MLOP_"
+_PACKAGE = str(Path(__file__).parent.parent)
+
+Values: TypeAlias = dict[str, Any]  # what one speaker says, parsed, by the name of the setting
 
 
 class Courier(StrEnum):
@@ -44,7 +49,7 @@ class Courier(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a user says about tracking; None leaves it to the environment and the defaults.
+    """What a user says about tracking; None leaves it to whoever is asked next. `setting_names` says what each means.
 
     `home` is where state lives, `outbox` where journals are written (default: in `home`). With `sync_process_enabled`
     false a thread of this process sends the records, as long as the process lives; the rest waits on the disk for the
@@ -53,23 +58,30 @@ class Settings:
     `console` says whether what the process prints becomes records (default: where that is safe, see
     ``docs/decisions/012-console.md``), `system_monitor` whether the machine is watched, every `system_interval_s`
     seconds, and `facts` whether commit, packages, command line and host are noted once.
+
+    `backends` names the destinations (``native`` is flashtrial's own server). A journal goes on in a new file after
+    `segment_bytes`; all journals together take at most `outbox_bytes`, and `when_full` (``drop``, ``block``, ``raise``)
+    says what then becomes of new records, see `WhenFull`.
     """
 
     project: str | None = None
+    run_id: str | None = None
     url: str | None = None
+    host: str | None = None
     token: str | None = field(default=None, repr=False)
     home: str | Path | None = None
     outbox: str | Path | None = None
+    backends: str | Sequence[str] | None = None
     sync_process_enabled: bool | None = None
     finish_timeout_s: float | None = None
+    outbox_bytes: int | None = None
+    segment_bytes: int | None = None
+    when_full: str | None = None
+    log_level: str | int | None = None
     console: bool | None = None
     system_monitor: bool | None = None
     system_interval_s: float | None = None
     facts: bool | None = None
-    backends: str | Sequence[str] | None = None
-    segment_bytes: int | None = None
-    outbox_bytes: int | None = None
-    when_full: str | None = None
 
 
 SettingsLike: TypeAlias = Settings | Mapping[str, Any] | None
@@ -79,7 +91,8 @@ SettingsLike: TypeAlias = Settings | Mapping[str, Any] | None
 class EffectiveSettings:
     """What holds for one run. In a worker's child (`worker_id`) the worker is the courier, and nobody waits for it.
 
-    `console` None leaves it to the process, which knows whether it is a notebook's or a test's.
+    `console` None leaves it to the process, which knows whether it is a notebook's or a test's, and `log_level` None to
+    whoever set up logging. `is_wait_chosen`: somebody named `finish_timeout_s`.
     """
 
     project: str
@@ -90,12 +103,15 @@ class EffectiveSettings:
     courier: Courier
     finish_timeout_s: float
     worker_id: str | None
+    run_id: str | None = None
+    is_wait_chosen: bool = False
     console: bool | None = None
     system_monitor: bool = True
     system_interval_s: float = DEFAULT_SYSTEM_INTERVAL_S
     facts: bool = True
     backends: tuple[str, ...] = DEFAULT_BACKENDS
     limits: OutboxLimits = field(default_factory=OutboxLimits)
+    log_level: str | None = None
 
     def sync_environment(self, environment: Mapping[str, str]) -> dict[str, str]:
         """`environment` for the sync process that these settings ask for."""
@@ -104,116 +120,149 @@ class EffectiveSettings:
 
 
 def parse_settings(said: SettingsLike) -> Settings:
-    """`said` as a `Settings`. Raises `ConfigurationError` for names that do not exist and values that cannot be."""
-    settings = said if isinstance(said, Settings) else _from_mapping(said or {})
-    for name in _FLAGS:
-        if getattr(settings, name) not in (None, True, False):
-            raise ConfigurationError(f"{name} is true or false, not {getattr(settings, name)!r}")
-    if settings.finish_timeout_s is not None:
-        _seconds("finish_timeout_s", settings.finish_timeout_s)
-    if settings.system_interval_s is not None:
-        _interval("system_interval_s", settings.system_interval_s)
-    return settings
+    """`said` as a `Settings`, Pluto's names included. Raises `ConfigurationError` for names that do not exist, with the
+    nearest that does, and for values that cannot be."""
+    return Settings(**_parsed(_as_mapping(said), ""))
 
 
-def resolve(said: SettingsLike, environment: Mapping[str, str], *, project: str | None = None) -> EffectiveSettings:
-    """What holds, given the arguments (`project`), the settings object and the environment.
+def resolve(
+    said: SettingsLike,
+    environment: Mapping[str, str],
+    *,
+    project: str | None = None,
+    defaults: SettingsLike = None,
+    directory: Path | None = None,
+) -> EffectiveSettings:
+    """What holds, given the arguments (`project`), the settings object, those of `setup` (`defaults`), the environment
+    and the files: the home's, and that of the project at `directory` (default: the working directory).
 
     Raises `ConfigurationError`.
     """
-    settings = parse_settings(said)
-    home = _directory(settings.home or environment.get(env.HOME) or DEFAULT_HOME)
-    outbox = settings.outbox or environment.get(env.OUTBOX)
+    values = {
+        **_from_environment(environment),
+        **_with_url(_parsed(_as_mapping(defaults), "")),
+        **_with_url(_parsed(_as_mapping(said), "")),
+        **({"project": project} if project else {}),
+    }
+    home = values.get("home") or _home()
+    values = {**_from_files(home, directory or _working_directory()), **values}
     worker_id = environment.get(env.WORKER_ID) or None
-    wants_process = _first(settings.sync_process_enabled, _boolean(environment, SYNC_PROCESS_ENABLED), True)
-    courier = Courier.WORKER if worker_id else Courier.PROCESS if wants_process else Courier.THREAD
+    courier = _courier(worker_id, wants_process=values.get("sync_process_enabled", True))
+    limits = OutboxLimits(
+        **{name: values[name] for name in ("outbox_bytes", "segment_bytes", "when_full") if name in values}
+    )
     default_wait_s = 0.0 if courier is Courier.WORKER else DEFAULT_FINISH_TIMEOUT_S
     return EffectiveSettings(
-        project=project or settings.project or environment.get(env.PROJECT) or DEFAULT_PROJECT,
-        url=_url(settings.url or environment.get(env.URL)),
-        token=settings.token or environment.get(env.TOKEN) or None,
+        project=values.get("project", DEFAULT_PROJECT),
+        url=values.get("url"),
+        token=values.get("token"),
         home=home,
-        outbox=_directory(outbox) if outbox else home / "outbox",
+        outbox=values.get("outbox") or home / "outbox",
         courier=courier,
-        finish_timeout_s=_first(settings.finish_timeout_s, _environment_seconds(environment), default_wait_s),
+        finish_timeout_s=values.get("finish_timeout_s", default_wait_s),
+        is_wait_chosen="finish_timeout_s" in values,
         worker_id=worker_id,
-        console=settings.console if settings.console is not None else _boolean(environment, CONSOLE),
-        system_monitor=_first(settings.system_monitor, _boolean(environment, SYSTEM_MONITOR), True),
-        system_interval_s=_first(
-            settings.system_interval_s, _environment_interval(environment), DEFAULT_SYSTEM_INTERVAL_S
-        ),
-        facts=_first(settings.facts, _boolean(environment, FACTS), True),
-        backends=_backends(settings.backends or environment.get(env.BACKENDS)) or DEFAULT_BACKENDS,
-        limits=limits_from({**environment, **_said_limits(settings)}),
+        limits=limits,
+        **_chosen(values, "run_id", "console", "system_monitor", "system_interval_s", "facts", "backends", "log_level"),
     )
 
 
-def _backends(said: str | Sequence[str] | None) -> tuple[str, ...]:
-    names = said.split(",") if isinstance(said, str) else said or ()
-    return tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
+def _chosen(values: Values, *names: str) -> Values:
+    return {name: values[name] for name in names if name in values}
 
 
-def _said_limits(settings: Settings) -> dict[str, str]:
-    """What the settings object says of limits, as the variables say it."""
-    said = {SEGMENT_BYTES: settings.segment_bytes, OUTBOX_BYTES: settings.outbox_bytes, WHEN_FULL: settings.when_full}
-    return {name: str(value) for name, value in said.items() if value is not None}
+def _as_mapping(said: SettingsLike) -> Mapping[str, Any]:
+    if isinstance(said, Settings):
+        every = {entry.name: getattr(said, entry.name) for entry in fields(said)}
+        return {name: value for name, value in every.items() if value is not None}
+    return said or {}
 
 
-def _from_mapping(said: Mapping[str, Any]) -> Settings:
-    known = [entry.name for entry in fields(Settings)]
-    unknown = sorted(set(said) - set(known))
-    if unknown:
-        raise ConfigurationError(f"no such setting: {', '.join(unknown)}; there are {', '.join(known)}")
-    return Settings(**said)
+def _parsed(said: Mapping[str, Any], where: str, allowed: frozenset[Scope] = frozenset(Scope)) -> Values:
+    """What `said` says, by our names; `where` says whose words they are. Raises `ConfigurationError`."""
+    values: Values = {}
+    for name, value in said.items():
+        if name in WITHOUT_EFFECT or value is None:
+            continue
+        setting = BY_NAME.get(NEGATED.get(name, name))
+        if setting is None:
+            raise ConfigurationError(_no_such(name, where))
+        if setting.scope not in allowed:
+            raise ConfigurationError(f"{where}{name} may stand {setting.scope.value}: set {setting.variables[0]}")
+        parsed = setting.parse(f"{where}{name}", value)
+        values[setting.name] = not parsed if name in NEGATED else parsed
+    return values
 
 
-def _url(url: str | None) -> str | None:
-    if url and host_of(url) is None:
-        raise ConfigurationError(f"the server's address is http://host:port or https://host, not {url!r}")
-    return url or None
+def _no_such(name: str, where: str) -> str:
+    import difflib  # noqa: PLC0415 - for those who mistype
+
+    known = [setting.name for setting in SETTINGS]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return f"{where}no such setting: {name}{hint}; there are {', '.join(known)}"
 
 
-def _directory(path: str | Path) -> Path:
-    return Path(path).expanduser().absolute()
+def _from_environment(environment: Mapping[str, str]) -> Values:
+    """What the variables say. Raises `ConfigurationError` for ours; those of other products count where they can."""
+    values: Values = {}
+    for setting in SETTINGS:
+        for variable, value in _said(setting, environment):
+            if variable.startswith(_OURS):
+                values[setting.name] = setting.from_variable(variable, value)
+                break
+            try:
+                values[setting.name] = setting.from_variable(variable, value)
+            except ConfigurationError:
+                continue
+            if variable.startswith(_OUT_OF_USE):
+                _warn_of(variable, setting.variables[0])
+            break
+    return values
 
 
-def _first(said: T | None, environment: T | None, default: T) -> T:
-    if said is not None:
-        return said
-    return default if environment is None else environment
+def _said(setting: Setting, environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for variable in setting.variables:
+        value = environment.get(variable)
+        if value:
+            yield variable, value
 
 
-def _boolean(environment: Mapping[str, str], name: str) -> bool | None:
-    value = environment.get(name)
-    if not value:
-        return None
-    if value.lower() not in _BOOLEANS:
-        raise ConfigurationError(f"{name}={value} is neither true nor false")
-    return _BOOLEANS[value.lower()]
+def _warn_of(variable: str, instead: str) -> None:
+    """At the line of the user's program that led here."""
+    level, frame = 1, sys._getframe()  # noqa: SLF001 - as `warnings` does; `skip_file_prefixes` is 3.12's
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(f"{variable} is out of use: set {instead}", DeprecationWarning, stacklevel=level)
 
 
-def _environment_seconds(environment: Mapping[str, str]) -> float | None:
-    value = environment.get(FINISH_TIMEOUT_S)
-    return _seconds(FINISH_TIMEOUT_S, value) if value else None
+def _from_files(home: Path, directory: Path) -> Values:
+    of_home, said_by_home = read_home_settings(home)
+    of_project, said_by_project = read_project_settings(directory)
+    return {
+        **_with_url(_parsed(said_by_home, f"{of_home}: ", frozenset({Scope.ANYWHERE, Scope.MACHINE}))),
+        **_parsed(said_by_project, f"{of_project}: ", frozenset({Scope.ANYWHERE})),
+    }
 
 
-def _environment_interval(environment: Mapping[str, str]) -> float | None:
-    value = environment.get(SYSTEM_INTERVAL_S)
-    return _interval(SYSTEM_INTERVAL_S, value) if value else None
+def _with_url(values: Values) -> Values:
+    """A host is a way of naming the address."""
+    host = values.pop("host", None)
+    return {"url": host, **values} if host else values
 
 
-def _interval(name: str, value: object) -> float:
-    seconds = _seconds(name, value)
-    if seconds < MIN_SYSTEM_INTERVAL_S:
-        raise ConfigurationError(f"{name} is at least {MIN_SYSTEM_INTERVAL_S} seconds, not {value!r}")
-    return seconds
+def _courier(worker_id: str | None, *, wants_process: bool) -> Courier:
+    if worker_id:
+        return Courier.WORKER
+    return Courier.PROCESS if wants_process else Courier.THREAD
 
 
-def _seconds(name: str, value: object) -> float:
+def _home() -> Path:
+    return Path(BY_NAME["home"].parse("home", DEFAULT_HOME))
+
+
+def _working_directory() -> Path:
     try:
-        seconds = float(value)  # type: ignore[arg-type]  # whatever a user gives
-    except (TypeError, ValueError):
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise ConfigurationError(f"{name} is a number of seconds from 0 on, not {value!r}")
-    return seconds
+        return Path.cwd()
+    except FileNotFoundError:  # it was removed under the program's feet
+        return Path("/")

@@ -25,6 +25,8 @@ from testkit import wait_until
 from testkit.tracking_server import TrackingClient, tracking_server
 
 TIMEOUT_S = 45
+# Runs without what is captured beside them.
+ALONE = {"FLASHTRIAL_CONSOLE": "0", "FLASHTRIAL_FACTS": "0", "FLASHTRIAL_SYSTEM_MONITOR": "0"}
 
 
 class Lab:
@@ -38,7 +40,7 @@ class Lab:
 
     def environment(self, given: Mapping[str, str] | None = None) -> dict[str, str]:
         own = {"FLASHTRIAL_HOME": str(self.home), **({"FLASHTRIAL_URL": self.url} if self.url else {})}
-        return {**os.environ, **own, **(given or {})}
+        return {**os.environ, **ALONE, **own, **(given or {})}
 
     def start(self, script: str, **given: str) -> subprocess.Popen[str]:
         """A process that runs `script`, in a session of its own; the caller waits for it.

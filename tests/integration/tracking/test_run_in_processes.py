@@ -219,7 +219,9 @@ if __name__ == "__main__":
 def test_the_end_of_the_program_is_the_end_of_its_run(lab: Lab, ending: str, status: str, reason: str | None) -> None:
     lab.run(f"import flashtrial\nflashtrial.init()\n{ending}", **NO_SYNC)
     last = lab.records()[-1].body
-    assert (last["status"], last.get("reason")) == (status, reason)
+    said, _, where = last.get("reason", "").partition("\n")
+    assert (last["status"], said or None) == (status, reason)
+    assert bool(where) == ("Error: " in said), "only errors have a traceback"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from flashtrial.tracking.outbox import Journal
 from flashtrial.tracking.run import Run
 from testkit.journals import Init
 
+ALONE = {"console": False, "facts": False, "system_monitor": False}  # a run without what is captured beside it
 JournalMaker = Callable[[str], Journal]
 
 
@@ -43,7 +44,7 @@ def init(outbox: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Init]:
     made: list[Run] = []
 
     def start(**arguments: Any) -> Run:
-        settings = {"outbox": outbox, **arguments.pop("settings", {})}
+        settings = {"outbox": outbox, **ALONE, **arguments.pop("settings", {})}
         made.append(flashtrial.init(settings=settings, **arguments))
         return made[-1]
 

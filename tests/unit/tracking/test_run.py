@@ -201,7 +201,11 @@ def test_a_run_ends_only_as_something_that_is_an_end(init: Init) -> None:
 def test_a_block_that_raises_makes_the_run_fail_with_the_reason(outbox: Path, init: Init) -> None:
     with pytest.raises(ZeroDivisionError), init():
         operator.truediv(1, 0)
-    assert bodies(outbox, "state")[-1] == {"status": "failed", "reason": "ZeroDivisionError: division by zero"}
+    last = bodies(outbox, "state")[-1]
+    said, _, where = last["reason"].partition("\n")
+    assert (last["status"], said) == ("failed", "ZeroDivisionError: division by zero")
+    assert where.startswith("Traceback")
+    assert "operator.truediv(1, 0)" in where
 
 
 @pytest.mark.parametrize(
