@@ -15,6 +15,9 @@ _KINDS = ("unit", "integration")
 _FOREIGN = ("RUNPOD_", "FLASHTRIAL_", "PLUTO_", "MLOP_")
 _KEPT = frozenset({"FLASHTRIAL_REQUIRE_BROWSER"})  # speaks to the tests themselves
 _LEAK_GRACE_S = 5.0
+# What is captured beside a run adds records of its own accord. Tests that count records do without it; those of
+# capture, and of what users meet, ask for it again.
+_UNCAPTURED = {"FLASHTRIAL_CONSOLE": "false", "FLASHTRIAL_FACTS": "false", "FLASHTRIAL_SYSTEM_MONITOR": "false"}
 
 
 def pytest_sessionstart() -> None:
@@ -40,6 +43,8 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         for name in [name for name in os.environ if name.startswith(_FOREIGN) and name not in _KEPT]:
             patch.delenv(name)
         patch.setenv("FLASHTRIAL_HOME", str(tmp_path_factory.mktemp("session-home")))
+        for name, value in _UNCAPTURED.items():
+            patch.setenv(name, value)
         if "UV_CACHE_DIR" not in os.environ:
             patch.setenv("UV_CACHE_DIR", str(tmp_path_factory.mktemp("uv-cache")))
         yield
