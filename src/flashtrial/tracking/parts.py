@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 CLOSE_BUDGET_S = 2.0
 
 # Functions ``(EffectiveSettings) -> Iterable[RunPart]``, by module and name.
-_MAKERS: tuple[tuple[str, str], ...] = ()
+_MAKERS: tuple[tuple[str, str], ...] = (("flashtrial.tracking.capture.parts", "capture_parts"),)
 
 
 class PartHost(Protocol):
@@ -39,6 +39,10 @@ class PartHost(Protocol):
 
     def append(self, kind: str, body: Mapping[str, Any]) -> None:
         """Write one record, also while the run is ending; on the disk when this returns. Raises `JournalClosed`."""
+        ...
+
+    def also_wait_for(self, writer_id: str, last_seq: int) -> None:
+        """Let `finish` wait for another writer's records as it does for its own; up to the end of `close`."""
         ...
 
 
