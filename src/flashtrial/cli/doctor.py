@@ -10,8 +10,12 @@ from pathlib import Path
 
 import flashtrial
 from flashtrial.cli import instance
-from flashtrial.cli.outbox import pending
+from flashtrial.cli.outbox import pending, writers
 from flashtrial.core import env
+from flashtrial.tracking.feeds import DAMAGED_SUFFIX
+from flashtrial.tracking.outbox import is_locked, lock_path
+from flashtrial.tracking.progress import read_status
+from flashtrial.tracking.segments import size_bytes
 
 _COMPANIONS = ("runpod", "runpod-flash", "fastapi", "uvicorn", "uv")
 
@@ -36,6 +40,8 @@ def examine(home: Path) -> list[Finding]:
         _home(home),
         _instance(home),
         _pending(env.outbox_dir()),
+        _set_aside(env.outbox_dir()),
+        _sync_process(env.outbox_dir()),
     ]
 
 
@@ -68,4 +74,23 @@ def _instance(home: Path) -> Finding:
 
 
 def _pending(outbox: Path) -> Finding:
-    return Finding("outbox", f"{pending(outbox)} records wait in {outbox}")
+    waiting = pending(outbox)
+    size_mb = (size_bytes(outbox) if outbox.is_dir() else 0) / 1e6
+    return Finding("outbox", f"{waiting} records wait in {outbox} ({size_mb:.1f} MB)")
+
+
+def _set_aside(outbox: Path) -> Finding:
+    """Refused records, dropped ones, and journals with damage: things to look at, and nothing that stops."""
+    refused = sum(writer.refused for writer in writers(outbox))
+    dropped = sum(writer.dropped for writer in writers(outbox))
+    damaged = sum(1 for _ in outbox.glob(f"*{DAMAGED_SUFFIX}"))
+    return Finding("set aside", f"{refused} records refused, {dropped} dropped, {damaged} damaged journals")
+
+
+def _sync_process(outbox: Path) -> Finding:
+    if not is_locked(lock_path(outbox), shared=False):
+        return Finding("sync process", "none runs; the next run or `flashtrial sync` starts one")
+    status = read_status(outbox)
+    outages = "; ".join(f"{name}: {reason}" for name, reason in sorted(status.outages.items())) if status else ""
+    pid = f" (pid {status.pid})" if status else ""
+    return Finding("sync process", f"runs{pid}{': ' + outages if outages else ''}", ok=not outages)

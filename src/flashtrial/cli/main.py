@@ -210,11 +210,23 @@ def verify(run_id: Annotated[str, typer.Argument(metavar="RUN")], as_json: Json 
 
 
 @app.command()
-def sync() -> None:
+def sync(
+    listing: Annotated[bool, typer.Option("--list", help="Only say what waits, since when, and why.")] = False,
+    url: Annotated[str | None, typer.Option(help="Send all of it to this server instead of each run's own.")] = None,
+    as_json: Json = False,
+) -> None:
     """Send what the outbox holds, in the foreground, and end when nothing is left."""
+    from dataclasses import asdict
+
+    from flashtrial.cli import outbox as outbox_
     from flashtrial.cli import sync as sync_
 
-    typer.echo(sync_.drain(env.home(), env.outbox_dir()))
+    if listing and as_json:
+        typer.echo(json.dumps([asdict(each) for each in outbox_.waiting(env.outbox_dir())]))
+    elif listing:
+        typer.echo(sync_.listed(env.outbox_dir()))
+    else:
+        typer.echo(sync_.drain(env.home(), env.outbox_dir(), url))
 
 
 @app.command()

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flashtrial.cli import outbox
+from flashtrial.core import env
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -56,10 +59,22 @@ def show(home: Path, *, as_json: bool, echo: Callable[[str], None]) -> None:
     listed = on_disk(home)
     if as_json:
         echo(json.dumps(listed, indent=2, allow_nan=False))
-    elif listed:
+        return
+    if listed:
         _print(table([RunRow.from_json(fields) for fields in listed], with_ids=True))
-    else:
+    for line_ in _waiting(env.outbox_dir(), {fields["id"] for fields in listed}):
+        echo(line_)
+    if not listed:
         echo(f"no runs in {home} yet")
+
+
+def _waiting(outbox_dir: Path, arrived: set[str]) -> list[str]:
+    """A line for each run of which records wait on this disk."""
+    return [
+        f"{each.run_id}: {each.records} records wait for {each.destination} ({each.reason})"
+        + ("" if each.run_id in arrived else "; none of it has arrived here")
+        for each in outbox.waiting(outbox_dir)
+    ]
 
 
 def _print(shown: "Table") -> None:

@@ -5,9 +5,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from flashtrial.cli.outbox import pending
+from flashtrial.cli.outbox import pending, waiting
 from flashtrial.core import env, files
-from flashtrial.core.clock import SystemClock
+from flashtrial.core.clock import SystemClock, utc_from_ms
 from flashtrial.core.errors import FlashtrialError
 from flashtrial.tracking.feeds import sweep
 from flashtrial.tracking.outbox import lock_path
@@ -42,6 +42,19 @@ def drain(home: Path, outbox: Path, url: str | None = None) -> str:
         reason = (status.outage if status else None) or "a sync process is still at work"
         raise NotSent(f"{left} records wait in {outbox}: {reason}")
     return f"sent {before} records" if before else "nothing to send"
+
+
+def listed(outbox: Path) -> str:
+    """What waits, a line for each run and destination: how many records, since when, and why."""
+    lines = [
+        f"{each.run_id}  {each.destination}  {each.records} records  since {_moment(each.since_ms)}  {each.reason}"
+        for each in waiting(outbox)
+    ]
+    return "\n".join(lines) or "nothing waits"
+
+
+def _moment(time_ms: int | None) -> str:
+    return "?" if time_ms is None else utc_from_ms(time_ms).isoformat(" ", "seconds")
 
 
 def _send(home: Path, outbox: Path, environment: Mapping[str, str], *, elsewhere: bool) -> None:

@@ -14,13 +14,19 @@ class UnknownRun(FlashtrialError):
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Counts of records. `sent` were acknowledged; `missing` were written and are not stored (yet)."""
+    """Counts of records. `sent` were acknowledged; `missing` were written and are not stored (yet).
+
+    Not missing are those that the server `refused`, which stand on a list of the outbox with its reasons, and system
+    samples and console lines that a full outbox `dropped`.
+    """
 
     written: int
     sent: int
     stored: int
     missing: int
     doubled: int
+    refused: int = 0
+    dropped: int = 0
 
     @property
     def is_clean(self) -> bool:
@@ -44,12 +50,15 @@ def audit(home: Path, outbox_dir: Path, run_id: str) -> Audit:
     # Of a writer whose journal is gone, what arrived is all that is known to have been written.
     known = [*local, *(outbox.Writer(run_id, each["writer_id"], each["max_seq"], each["max_seq"]) for each in arrived)]
     written, stored = _total(known, lambda writer: writer.written), sum(each["stored"] for each in arrived)
+    refused, dropped = _total(local, lambda writer: writer.refused), _total(local, lambda writer: writer.dropped)
     return Audit(
         written=written,
         sent=_total(known, lambda writer: writer.sent),
         stored=stored,
-        missing=written - stored,
+        missing=max(written - stored - refused - dropped, 0),
         doubled=sum(each["doubled"] for each in arrived),
+        refused=refused,
+        dropped=dropped,
     )
 
 

@@ -7,6 +7,7 @@ Runs inside user processes too (`finish` reads the cursor): standard library onl
 """
 
 import base64
+import contextlib
 import json
 import logging
 import os
@@ -54,6 +55,18 @@ class SyncStatus:
     outage: str | None
     since_ms: int
     outages: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedRecords:
+    """Records of one kind that a full outbox had no room for any more: how many, from which number to which."""
+
+    run_id: str
+    segment: int
+    kind: str
+    count: int
+    first: int
+    last: int
 
 
 def read_cursor(path: Path) -> Cursor:
@@ -109,23 +122,50 @@ def _outages(fields: object) -> dict[str, str]:
 
 def append_dead(path: Path, records: Sequence[DeadRecord]) -> None:
     """Add records to the dead list at `path`, a JSON line each, on the disk when this returns."""
-    # A line break in front too, so that a line torn by a death spoils only itself.
-    lines = "".join(f"\n{json.dumps(_dead_fields(record))}\n" for record in records)
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY_FILE)
-    with os.fdopen(descriptor, "ab") as file:
-        file.write(lines.encode())
-        file.flush()
-        os.fsync(file.fileno())
+    _append_lines(path, [_dead_fields(record) for record in records])
 
 
 def read_dead(path: Path) -> list[DeadRecord]:
     """The dead records at `path`, each once and in order; lines that a death tore are left out."""
+    found = [record for line in _lines(path) if (record := _dead_record(line))]
+    return sorted({record.seq: record for record in found}.values(), key=lambda record: record.seq)
+
+
+def dropped_path(outbox: Path, writer_id: str) -> Path:
+    return outbox / f"{writer_id}.dropped"
+
+
+def append_dropped(path: Path, report: DroppedRecords) -> None:
+    """Add a line to the list at `path`. Raises OSError."""
+    _append_lines(path, [asdict(report)])
+
+
+def read_dropped(path: Path) -> list[DroppedRecords]:
+    """What was dropped of a writer; said twice about one segment and kind, the last word counts."""
+    found: dict[tuple[int, str], DroppedRecords] = {}
+    for line in _lines(path):
+        with contextlib.suppress(ValueError, TypeError):
+            report = DroppedRecords(**json.loads(line))
+            found[report.segment, report.kind] = report
+    return list(found.values())
+
+
+def _append_lines(path: Path, lines: Sequence[dict[str, object]]) -> None:
+    """Add JSON lines to the file at `path`, on the disk when this returns."""
+    # A line break in front too, so that a line torn by a death spoils only itself.
+    text = "".join(f"\n{json.dumps(line)}\n" for line in lines)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY_FILE)
+    with os.fdopen(descriptor, "ab") as file:
+        file.write(text.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _lines(path: Path) -> list[bytes]:
     try:
-        lines = path.read_bytes().splitlines()
+        return path.read_bytes().splitlines()
     except FileNotFoundError:
         return []
-    found = [record for line in lines if (record := _dead_record(line))]
-    return sorted({record.seq: record for record in found}.values(), key=lambda record: record.seq)
 
 
 def _dead_fields(record: DeadRecord) -> dict[str, object]:

@@ -15,17 +15,22 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from flashtrial.core.clock import Clock
-from flashtrial.protocol.records import Batch, DamagedFrame
+from flashtrial.protocol.records import Batch, DamagedFrame, JournalHeader
 from flashtrial.tracking.backends.base import Backend, BatchReceipt, Outage
 from flashtrial.tracking.backends.native import NativeBackend
 from flashtrial.tracking.handover import HandoverPipe
 from flashtrial.tracking.journal_reader import JournalReader
+from flashtrial.tracking.limits import WhenFull
 from flashtrial.tracking.outbox import interest_path, is_locked
 from flashtrial.tracking.segments import list_segments, segment_path
 from flashtrial.tracking.sending.addresses import Addresses
+from flashtrial.tracking.sending.compaction import Compaction
 from flashtrial.tracking.sending.outbox_state import OutboxState
 from flashtrial.tracking.sending.routes import NATIVE, Destination, Destinations, Route
 from flashtrial.tracking.sync import POLL_S, Stop, Sync
+
+LIMIT_LOOK_EVERY_S = 1.0
+GATE_TIMEOUT_S = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +42,7 @@ class Courier:
         self.sync = sync
         self.is_idle = False
         self.failure: BaseException | None = None
+        self.at_work = threading.Lock()  # held while files of the outbox are read
         self._backend = backend
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
@@ -67,12 +73,13 @@ class Courier:
     def _run(self) -> None:
         try:
             while not self._ending.is_set():
-                if self.sync.step():
-                    self.is_idle = False
-                    continue
-                self.is_idle = self.sync.is_idle()
-                self._ending.wait(POLL_S)
-            self.sync.last_round()
+                with self.at_work:
+                    has_sent = self.sync.step()
+                    self.is_idle = not has_sent and self.sync.is_idle()
+                if not has_sent:
+                    self._ending.wait(POLL_S)
+            with self.at_work:
+                self.sync.last_round()
         except Exception as error:  # noqa: BLE001 - the edge of a thread: raised in the main one
             self.failure = error
 
@@ -93,6 +100,10 @@ class Couriers:
         self._handover = HandoverPipe(outbox)
         self._couriers: dict[Destination, Courier] = {}
         self._looked_at: set[str] = set()
+        self._compaction = Compaction(self._state, destinations)
+        self._limit_bytes: int | None = None  # None: nothing is to be dropped
+        self._newest = ""
+        self._next_look = 0.0
 
     def run_until_idle(self, stop: Stop) -> None:
         """Send until there is nothing left to wait for, or until `stop`; then what still goes without an outage."""
@@ -128,6 +139,7 @@ class Couriers:
         for url, token in self._handover.take():
             self._addresses.keep(url, token)
         has_news = self._find_destinations()
+        self._keep_within_limit()
         for courier in self._couriers.values():
             courier.start()
             if courier.failure is not None:
@@ -135,6 +147,19 @@ class Couriers:
         if has_news or is_locked(interest_path(self._outbox), shared=True):
             return False
         return all(courier.is_idle for courier in self._couriers.values())
+
+    def _keep_within_limit(self) -> None:
+        """Make room where the newest journal's settings ask for it; at most once a second."""
+        if self._limit_bytes is None or self._clock.monotonic() < self._next_look:
+            return
+        self._next_look = self._clock.monotonic() + LIMIT_LOOK_EVERY_S
+        if self._compaction.is_due(self._limit_bytes):
+            with contextlib.ExitStack() as stack:
+                for courier in self._couriers.values():
+                    if not courier.at_work.acquire(timeout=GATE_TIMEOUT_S):
+                        return  # a request takes long; the next look may find it over
+                    stack.callback(courier.at_work.release)
+                self._compaction.make_room(self._limit_bytes)
 
     def _find_destinations(self) -> bool:
         """Look at the headers of journals that are new; whether one names a destination that nobody serves yet."""
@@ -152,9 +177,18 @@ class Couriers:
         except DamagedFrame:
             self._serve(Destination(NATIVE))  # who finds it damaged, too, and sets it aside
         else:
+            self._take_limit(reader.header)
             for destination in self._destinations(reader.header, reader.writer_is_alive()):
                 self._serve(destination)
         self._looked_at.add(writer_id)
+
+    def _take_limit(self, header: JournalHeader) -> None:
+        """The newest journal's settings hold; identities sort by the time of their making."""
+        if header.writer_id >= self._newest:
+            self._newest = header.writer_id
+            limit = header.facts.get("outbox_bytes")
+            drops = header.facts.get("when_full") == WhenFull.DROP
+            self._limit_bytes = limit if drops and isinstance(limit, int) else None
 
     def _serve(self, destination: Destination) -> None:
         if destination not in self._couriers:
