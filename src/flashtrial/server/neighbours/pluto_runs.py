@@ -4,9 +4,7 @@ Pluto's whole-numbered run id is the run's number in the database, so every run 
 user named (``externalId``) has an id made of project and name: whoever names it again, on whatever rank, joins it.
 """
 
-import hashlib
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +13,7 @@ from flashtrial.core.errors import FlashtrialError
 from flashtrial.core.ids import new_id
 from flashtrial.protocol.records import RecordKind
 from flashtrial.protocol.trials import RunStatus
+from flashtrial.server.neighbours.fresh_runs import FreshRuns
 from flashtrial.server.neighbours.ledger import Ledger
 from flashtrial.server.neighbours.recorder import Entry, Recorder
 from flashtrial.server.neighbours.runs import NumberedRun, Runs, id_from
@@ -23,7 +22,6 @@ from flashtrial.server.run_facts import merged
 
 DISPLAY_PREFIX = "FT-"
 MAKING = "pluto.making"
-FRESH_RUNS = 256
 
 TO_PLUTO = {
     RunStatus.CREATED: "RUNNING",
@@ -43,6 +41,9 @@ _FROM_PLUTO = {
 }
 # Of several ranks that end one run, the worst word counts, whoever comes last.
 _WEIGHT = {"RUNNING": 0, "COMPLETED": 1, "TERMINATED": 2, "CANCELLED": 3, "FAILED": 4}
+
+# What a fork takes over of its parent stands in its own opening already.
+_INHERITED = {"inherit_config": False, "inherit_tags": False}
 
 
 class Unwanted(FlashtrialError):
@@ -70,8 +71,8 @@ class PlutoRuns:
         self._recorder = recorder
         self._ledger = ledger
         self._runs = runs
-        self._lock = threading.Lock()  # guards _fresh, and that one externalId makes one run
-        self._fresh: OrderedDict[bytes, str] = OrderedDict()
+        self._lock = threading.Lock()  # so that one externalId makes one run
+        self._fresh = FreshRuns()
 
     def find(self, number: object) -> NumberedRun:
         """The run with this number, which a header or a query may give as digits. Raises `Unwanted`."""
@@ -79,7 +80,7 @@ class PlutoRuns:
         run = self._runs.by_number(int(digits)) if digits.isascii() and digits.isdigit() and len(digits) < 19 else None
         if run is None:
             raise Unwanted("Run not found", 404)
-        self._is_used(run.view["id"])
+        self._fresh.used(run.view["id"])
         return run
 
     def create(self, said: Mapping[str, Any], body: bytes) -> Opened:
@@ -94,11 +95,7 @@ class PlutoRuns:
                 if self._runs.by_id(run_id) is not None:
                     return self._join(run_id, said)
                 return self._make(run_id, project, said)
-            digest = hashlib.sha256(body).digest()
-            run_id = self._fresh.get(digest) or new_id("pl")
-            self._fresh[digest] = run_id
-            if len(self._fresh) > FRESH_RUNS:
-                self._fresh.popitem(last=False)
+            run_id = self._fresh.id_for(body, lambda: new_id("pl"))
             if self._runs.by_id(run_id) is not None:
                 return self._opened(run_id, resumed=False)
             return self._make(run_id, project, said)
@@ -167,11 +164,6 @@ class PlutoRuns:
         found = self._ledger.fact(run_id, MAKING)
         return found if isinstance(found, dict) else {}
 
-    def _is_used(self, run_id: str) -> None:
-        with self._lock:
-            for digest in [digest for digest, fresh in self._fresh.items() if fresh == run_id]:
-                del self._fresh[digest]
-
     def _make(self, run_id: str, project: str, said: Mapping[str, Any]) -> Opened:
         config, tags, parent = _config(said.get("config")), checked_tags(said.get("tags") or []), self._parent(said)
         if parent is not None:
@@ -181,12 +173,14 @@ class PlutoRuns:
         kept = {name: said.get(name) for name in ("externalId", "loggerSettings", "systemMetadata")}
         self._ledger.set_fact(run_id, MAKING, {**kept, **fork})
         body: dict[str, Any] = {"status": "running", "project": project, "config": config, "tags": tags}
-        name = _text(said, "runName")
+        if name := _text(said, "runName"):
+            body["name"] = name
+        if parent is not None:
+            step = said.get("forkStep")
+            body["fork"] = {"run_id": parent.view["id"], "step": step if isinstance(step, int) else None} | _INHERITED
         self._write(
             run_id,
-            Entry(
-                RecordKind.STATE, _time(said.get("createdAt"), self._recorder), body | ({"name": name} if name else {})
-            ),
+            Entry(RecordKind.STATE, _time(said.get("createdAt"), self._recorder), body),
         )
         return self._opened(run_id, resumed=False)
 

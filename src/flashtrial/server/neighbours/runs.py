@@ -3,13 +3,16 @@
 import contextlib
 import hashlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+import orjson
+
 from flashtrial.core import sqlite
-from flashtrial.server import views
+from flashtrial.server import series_views, views
+from flashtrial.server.series_views import SeriesQuery
 from flashtrial.server.views import RunDetail, RunQuery, RunView
 
 MAX_RUNS = 20_000
@@ -17,6 +20,7 @@ ALL_POINTS = 10_000_000
 _NUMBERS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 Point: TypeAlias = "tuple[int, int, float]"
+LastPoint: TypeAlias = "tuple[int, int, float]"  # step, time in ms, value
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,25 @@ class Runs:
         """(step, time_ms, value) by ascending step; NaN and infinities as floats."""
         found = views.metric_points(self._path, run_id, name, start=start, end=end, limit=max(limit, 4))
         return [(step, time_ms, as_float(value)) for step, time_ms, value in found]
+
+    def all_points(self, run_id: str, name: str) -> list[Point]:
+        """Every point that was logged, several at one step too, by time."""
+        found = series_views.attempts(self._path, SeriesQuery(run_id, name, limit=None))
+        points = ((step, time_ms, as_float(value)) for attempt in found for step, time_ms, value in attempt["points"])
+        return sorted(points, key=lambda point: (point[1], point[0]))
+
+    def last_points(self, run_ids: Iterable[str]) -> dict[str, dict[str, LastPoint]]:
+        """The last point of each series of each run, system figures too."""
+        found: dict[str, dict[str, LastPoint]] = {}
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT runs.id, series.name, last_step, last_time_ms, last_value FROM series "
+                "JOIN runs ON runs.number = series.run WHERE runs.id IN (SELECT value FROM json_each(?))",
+                (orjson.dumps(list(run_ids)).decode(),),
+            )
+            for run_id, name, step, time_ms, value in rows:
+                found.setdefault(run_id, {})[name] = (step, time_ms, float("nan") if value is None else value)
+        return found
 
     def names(self, run_id: str) -> list[str]:
         """The names of all series of the run, sorted; system figures too."""

@@ -7,15 +7,16 @@ from fastapi import APIRouter
 from flashtrial.core.clock import Clock
 from flashtrial.server.files.blobs import BlobStore
 from flashtrial.server.neighbours.ledger import Ledger
+from flashtrial.server.neighbours.mlflow_wire import mlflow_wire
 from flashtrial.server.neighbours.pluto_wire import pluto_wire
 from flashtrial.server.repository import Repository
-from flashtrial.server.routes import pluto, pluto_files, pluto_query
+from flashtrial.server.routes import mlflow, mlflow_artifacts, pluto, pluto_files, pluto_query
 
 LEDGER_NAME = "neighbours.db"
 # Where a token is needed and bodies are limited, beside /api. Files come and go at addresses that are permits.
-PREFIXES = ("/ingest", "/files", "/ajax-api")
+PREFIXES = ("/ingest", "/files", "/ajax-api", "/get-artifact")
 # Bodies that are streamed to the disk, under the blob store's own limits.
-STREAMED = ("/api/2.0/mlflow-artifacts/artifacts", "/ajax-api/2.0/mlflow-artifacts/artifacts")
+STREAMED = mlflow_artifacts.PREFIXES
 
 
 def router(repository: Repository, store: BlobStore, db_path: Path, clock: Clock) -> APIRouter:
@@ -25,4 +26,8 @@ def router(repository: Repository, store: BlobStore, db_path: Path, clock: Clock
     routes = APIRouter()
     for part in (pluto, pluto_query, pluto_files):
         routes.include_router(part.router(wire))
+    tracking = mlflow_wire(repository, ledger, store, db_path, clock)
+    routes.include_router(mlflow.router(tracking))
+    routes.include_router(mlflow_artifacts.router(tracking))
+    routes.include_router(mlflow.unknown())
     return routes

@@ -6,14 +6,13 @@ The client sends no token with the bytes; the address is the permission.
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from flashtrial.server.files.blobs import Incoming, StoreFull, TooLarge
+from flashtrial.server.files.blobs import StoreFull, TooLarge
 from flashtrial.server.files.content import DOWNLOAD, blob_answer
 from flashtrial.server.neighbours.permits import NoPermit
 from flashtrial.server.neighbours.pluto_files import GET, PUT
 from flashtrial.server.neighbours.pluto_wire import PlutoWire
 from flashtrial.server.routes.pluto import DONE, Asked, add, answered, json
-
-CHUNK_BYTES = 1024 * 1024
+from flashtrial.server.routes.receiving import receive
 
 
 def router(wire: PlutoWire) -> APIRouter:
@@ -56,18 +55,6 @@ async def _put(wire: PlutoWire, permit: str, request: Request) -> Response:
         return DONE
 
     return await run_in_threadpool(answered, store)
-
-
-async def receive(request: Request, incoming: Incoming) -> None:
-    """All of a request's body, in pieces of about a megabyte, each written on a thread. Raises as `Incoming.write`."""
-    waiting = bytearray()
-    async for chunk in request.stream():
-        waiting += chunk
-        if len(waiting) >= CHUNK_BYTES:
-            await run_in_threadpool(incoming.write, bytes(waiting))
-            waiting.clear()
-    if waiting:
-        await run_in_threadpool(incoming.write, bytes(waiting))
 
 
 def _get(wire: PlutoWire, permit: str, if_none_match: str | None) -> Response:

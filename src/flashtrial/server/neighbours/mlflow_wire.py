@@ -1,0 +1,148 @@
+"""What the MLflow routes are made of, built in one place, and the questions over many runs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flashtrial.core.clock import Clock
+from flashtrial.server.files.blobs import BlobStore
+from flashtrial.server.neighbours.ledger import Ledger
+from flashtrial.server.neighbours.mlflow_artifacts import MlflowArtifacts
+from flashtrial.server.neighbours.mlflow_errors import INVALID, MlflowError
+from flashtrial.server.neighbours.mlflow_experiments import ACTIVE, DELETED, Experiment, Experiments
+from flashtrial.server.neighbours.mlflow_runs import MlflowRuns
+from flashtrial.server.neighbours.mlflow_search import holds, parse_filter, parse_order, sort_key
+from flashtrial.server.neighbours.mlflow_shown import Shown, ShownRuns, number, searchable
+from flashtrial.server.neighbours.recorder import Recorder
+from flashtrial.server.neighbours.runs import Runs
+from flashtrial.server.repository import Repository
+
+MAX_RESULTS = 50_000
+_STAGES: dict[object, frozenset[str]] = {
+    "ACTIVE_ONLY": frozenset({ACTIVE}),
+    "DELETED_ONLY": frozenset({DELETED}),
+    "ALL": frozenset({ACTIVE, DELETED}),
+    1: frozenset({ACTIVE}),
+    2: frozenset({DELETED}),
+    3: frozenset({ACTIVE, DELETED}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MlflowWire:
+    """The parts; building them opens nothing."""
+
+    experiments: Experiments
+    runs: MlflowRuns
+    artifacts: MlflowArtifacts
+    shown: ShownRuns
+    reader: Runs
+
+    def search_runs(self, said: Mapping[str, Any]) -> dict[str, Any]:
+        """A page of runs. Raises `MlflowError`."""
+        stages, terms, order = _stages(said.get("run_view_type")), parse_filter(said.get("filter")), _order(said)
+        found: list[Shown] = []
+        for experiment in self._experiments_of(said.get("experiment_ids")):
+            views = [run.view for run in self.reader.of_project(experiment.project)]
+            found += self.shown.show(views, {experiment.project: experiment})
+        found = [run for run in found if run["info"]["lifecycle_stage"] in stages]
+        if terms:
+            found = [run for run in found if holds(searchable(run), terms)]
+        found.sort(key=lambda run: (-run["info"]["start_time"], run["info"]["run_id"]))
+        for field, descending in reversed(order):
+            keys = {run["info"]["run_id"]: sort_key(searchable(run), field, descending=descending) for run in found}
+            found.sort(key=lambda run, keys=keys: keys[run["info"]["run_id"]])  # type: ignore[misc]
+        return _page("runs", found, said, 1000)
+
+    def search_experiments(self, said: Mapping[str, Any]) -> dict[str, Any]:
+        """A page of experiments. Raises `MlflowError`."""
+        stages, terms, order = _stages(said.get("view_type")), parse_filter(said.get("filter")), _order(said)
+        found = [each.shown() for each in self.experiments.all() if each.stage in stages]
+        found = [each for each in found if holds(_searchable_experiment(each), terms)]
+        for field, descending in reversed(order):
+            keys = {
+                each["experiment_id"]: sort_key(_searchable_experiment(each), field, descending=descending)
+                for each in found
+            }
+            found.sort(key=lambda each, keys=keys: keys[each["experiment_id"]])  # type: ignore[misc]
+        return _page("experiments", found, said, 1000)
+
+    def history(self, said: Mapping[str, Any]) -> dict[str, Any]:
+        """A page of the points of one metric. Raises `MlflowError`."""
+        view = self.runs.view(said.get("run_id") or said.get("run_uuid"))
+        name = _metric_key(said)
+        points = [_point(name, *point) for point in self.reader.all_points(view["id"], name)]
+        return _page("metrics", points, said, 25_000)
+
+    def bulk_interval(self, run_ids: list[str], said: Mapping[str, Any]) -> dict[str, Any]:
+        """Points of one metric of several runs, thinned so that lows and highs stay. Raises `MlflowError`."""
+        name, most = _metric_key(said), min(_whole(said, "max_results", 2500), MAX_RESULTS)
+        start = _whole(said, "start_step", 0) if said.get("start_step") not in (None, "") else None
+        end = _whole(said, "end_step", 0) if said.get("end_step") not in (None, "") else None
+        if start is not None and end is not None and start > end:
+            raise MlflowError("end_step must be greater than start_step", INVALID)
+        found = []
+        for run_id in run_ids:
+            points = self.reader.points(self.runs.view(run_id)["id"], name, start=start, end=end, limit=most)
+            found += [{**_point(name, *point), "run_id": run_id} for point in points]
+        return {"metrics": found}
+
+    def _experiments_of(self, ids: object) -> list[Experiment]:
+        if not isinstance(ids, list):
+            return []
+        wanted = {str(each) for each in ids}
+        return [each for each in self.experiments.all() if str(each.number) in wanted]
+
+
+def mlflow_wire(repository: Repository, ledger: Ledger, store: BlobStore, db_path: Path, clock: Clock) -> MlflowWire:
+    """The parts over one database and its blobs."""
+    recorder = Recorder(repository, ledger, clock, "mlflow")
+    reader = Runs(db_path)
+    experiments, shown = Experiments(ledger, reader, clock), ShownRuns(reader, ledger)
+    runs = MlflowRuns(recorder, ledger, reader, experiments, shown)
+    return MlflowWire(experiments, runs, MlflowArtifacts(store, db_path, recorder, ledger, runs), shown, reader)
+
+
+def _order(said: Mapping[str, Any]) -> list[Any]:
+    return parse_order(said.get("order_by"))
+
+
+def _stages(said: object) -> frozenset[str]:
+    return _STAGES.get(said or "ACTIVE_ONLY", _STAGES["ACTIVE_ONLY"])
+
+
+def _page(name: str, found: list[Any], said: Mapping[str, Any], default: int) -> dict[str, Any]:
+    """The wanted part of `found`, with a token for the next where there is more."""
+    most = _whole(said, "max_results", default) or default
+    token = str(said.get("page_token") or "0")
+    if not token.isdecimal() or len(token) > 18 or not 0 < most <= MAX_RESULTS:
+        raise MlflowError("Invalid value for page_token or max_results", INVALID)
+    start = int(token)
+    more = {"next_page_token": str(start + most)} if start + most < len(found) else {}
+    return {name: found[start : start + most], **more}
+
+
+def _searchable_experiment(shown: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {"info": dict(shown), "tags": {tag["key"]: tag["value"] for tag in shown["tags"]}}
+
+
+def _point(name: str, step: int, time_ms: int, value: float) -> dict[str, Any]:
+    return {"key": name, "value": number(value), "timestamp": time_ms, "step": step}
+
+
+def _metric_key(said: Mapping[str, Any]) -> str:
+    name = said.get("metric_key")
+    if not isinstance(name, str) or not name:
+        raise MlflowError("Missing value for required parameter 'metric_key'", INVALID)
+    return name
+
+
+def _whole(said: Mapping[str, Any], name: str, default: int) -> int:
+    value = said.get(name)
+    if value is None or value == "":
+        return default
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise MlflowError(f"Invalid value for {name}", INVALID) from None
