@@ -168,7 +168,7 @@ class MlflowRuns:
             if known.get(key, value) != value:
                 raise MlflowError(
                     f"Changing param values is not allowed. Param with key={key[:250]!r} was already logged with "
-                    f"value={known[key][:500]!r} for run ID={view['id']!r}. Attempted logging new value {value[:500]!r}",
+                    f"value={known[key][:500]!r} for run ID={view['id']!r}. Attempted new value {value[:500]!r}",
                     INVALID,
                 )
 
