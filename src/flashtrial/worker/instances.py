@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from flashtrial.process.child import Child
-from flashtrial.process.memory import proportional_bytes, resident_bytes
+from flashtrial.process.memory import proportional_bytes
 from flashtrial.protocol.execution import InstanceInfo
 
 if TYPE_CHECKING:
@@ -61,12 +61,14 @@ class Instance:
         return self.users == 0
 
     def info(self, gpu_memory_bytes: int | None = None) -> InstanceInfo:
+        """What the answer tells: memory is that of the host and, where it was measured, that of the GPU."""
+        resident = self.child.resident_bytes()
         return InstanceInfo(
             class_name=self.class_name,
             created_at=self.created_at.isoformat(),
             last_used=self.last_used.isoformat(),
             method_calls=self.method_calls,
-            memory_bytes=resident_bytes(self.child.process.pid),
+            memory_bytes=None if resident is None else resident + (gpu_memory_bytes or 0),
             gpu_memory_bytes=gpu_memory_bytes,
         )
 

@@ -13,10 +13,12 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
+from flashtrial.core import env
 from flashtrial.core.errors import FlashtrialError
 from flashtrial.protocol.records import RecordKind
 from flashtrial.tracking.capture.fork_gate import imported
 from flashtrial.tracking.parts import PartHost
+from flashtrial.tracking.ranks import rank_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SECOND_SAMPLE_AFTER_S = 1.0
+PREFIX = "sys/"
+PREFIX_OF_WORKER = "sys/worker."
 
 
 class SystemMonitor:
@@ -38,9 +42,14 @@ class SystemMonitor:
         self._thread: threading.Thread | None = None
 
     def start(self, run: PartHost) -> None:
-        """Only the owner's: a guest is a rank of the same job, whose figures would stand under the same names."""
-        if run.is_owner:
-            self._thread = threading.Thread(target=self._watch, args=(run,), name="flashtrial-monitor", daemon=True)
+        """Only the owner's: a guest is a rank of the same job, whose figures would stand under the same names.
+
+        Or it is a call of the owner's, on a worker: the machine that does the work has names of its own.
+        """
+        prefix = _prefix(run)
+        if prefix is not None:
+            arguments = (run, prefix)
+            self._thread = threading.Thread(target=self._watch, args=arguments, name="flashtrial-monitor", daemon=True)
             self._thread.start()
 
     def close(self, deadline_s: float) -> None:
@@ -53,20 +62,29 @@ class SystemMonitor:
         self._stop = threading.Event()  # the other one's lock may have been held
         self._thread = None
 
-    def _watch(self, run: PartHost) -> None:
+    def _watch(self, run: PartHost, prefix: str) -> None:
         stop, watch = self._stop, Watch((self._make_samplers or _samplers_of_this_machine)())
         pause_s = min(SECOND_SAMPLE_AFTER_S, self._interval_s)
         try:
             while not stop.is_set():
                 values = watch.sample()
                 if values and not stop.is_set():
-                    run.append(RecordKind.SYSTEM, {"values": values})
+                    named = {prefix + name.removeprefix(PREFIX): value for name, value in values.items()}
+                    run.append(RecordKind.SYSTEM, {"values": named})
                 stop.wait(pause_s)
                 pause_s = self._interval_s
         except FlashtrialError as error:  # the journal was closed meanwhile
             logger.debug("the system monitor ends: %s", error, extra={"action": "system_monitor_ends"})
         finally:
             watch.close()
+
+
+def _prefix(run: PartHost) -> str | None:
+    """What the figures of this process are called, for this run; None when they are not wanted."""
+    if run.is_owner:
+        return PREFIX
+    is_of_a_call = run.settings.worker_id is not None and rank_of(env.snapshot()) == 0
+    return PREFIX_OF_WORKER if is_of_a_call else None
 
 
 def _samplers_of_this_machine() -> "Iterable[Sampler]":
