@@ -1,13 +1,12 @@
 """One call, as the parent holds it: everything a child needs, arguments still encoded."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from flashtrial.process.packing import Part
 from flashtrial.protocol.child import Invoke, RunDefaults
 
 
-@dataclass(frozen=True, slots=True)
-class CallSpec:
+class CallSpec(NamedTuple):
     """One call, all that a child needs for it; `arguments` are packed and still encoded. `method` None: a function."""
 
     call_id: str
@@ -29,15 +28,15 @@ class CallSpec:
     def command(self, inline_arguments: bytes | None, scratch: str | None = None) -> Invoke:
         """The message for the child; None when the arguments travel beside it, or when there are no modules."""
         return Invoke(
-            call_id=self.call_id,
-            target=self.target,
-            source=self.source,
-            modules=self.modules,
-            format=self.format,
-            method=self.method,
-            construct=self.construct,
-            stream=self.stream,
-            arguments=inline_arguments,
-            scratch=scratch,
-            tracking=self.tracking,
+            self.call_id,
+            self.target,
+            self.source,
+            self.modules,
+            self.format,
+            self.method,
+            self.construct,
+            self.stream,
+            inline_arguments,
+            scratch,
+            self.tracking,
         )

@@ -5,14 +5,14 @@ enters another call's answer. Capturing at descriptor level takes in prints, log
 in the order of their writes. Runs inside children: standard library only.
 """
 
-import contextlib
 import ctypes
 import io
 import logging
 import os
 import sys
-from collections.abc import Iterator
 from typing import Final
+
+from flashtrial.protocol.child import ProtocolError
 
 _STDOUT: Final = 1
 _STDERR: Final = 2
@@ -26,6 +26,7 @@ class OutputCapture:
 
     def __init__(self) -> None:
         self._idle = os.dup(_STDERR)
+        self._pipe: int | None = None
         self._out, self._err = _stream(_STDOUT), _stream(_STDERR)
 
     def install(self) -> None:
@@ -37,22 +38,30 @@ class OutputCapture:
             level=logging.INFO, handlers=[_CurrentStderrHandler()], format="%(levelname)s:%(name)s:%(message)s"
         )
 
-    @contextlib.contextmanager
-    def to(self, pipe: int) -> Iterator[None]:
-        """Send everything that is written meanwhile to `pipe`, which is closed here.
+    def take_pipe(self, pipe: int) -> None:
+        """The next call's output goes to `pipe`, which is this object's to close."""
+        self.drop_pipe()
+        self._pipe = pipe
 
-        When the block ends, all that Python and C still held back has been written.
-        """
-        os.dup2(pipe, _STDOUT)
-        os.dup2(pipe, _STDERR)
-        os.close(pipe)
+    def drop_pipe(self) -> None:
+        """Let go of the pipe, so that it ends when whoever else has it does. Safe to call twice."""
+        if self._pipe is not None:
+            os.close(self._pipe)
+            self._pipe = None
+
+    def begin(self) -> None:
+        """From now on everything that is written goes to the pipe that was taken. Raises `ProtocolError` for none."""
+        if self._pipe is None:
+            raise ProtocolError("a call without a pipe for its output")
+        os.dup2(self._pipe, _STDOUT)
+        os.dup2(self._pipe, _STDERR)
         self._put_streams()
-        try:
-            yield
-        finally:
-            self._flush()
-            os.dup2(self._idle, _STDOUT)
-            os.dup2(self._idle, _STDERR)
+
+    def end(self) -> None:
+        """Write all that Python and C still hold back, and let go of descriptors 1 and 2."""
+        self._flush()
+        os.dup2(self._idle, _STDOUT)
+        os.dup2(self._idle, _STDERR)
 
     def _put_streams(self) -> None:
         """User code may have replaced or closed the streams in an earlier call."""
@@ -63,10 +72,12 @@ class OutputCapture:
         sys.stdout, sys.stderr = self._out, self._err
 
     def _flush(self) -> None:
-        for stream in (getattr(sys, "stdout", None), getattr(sys, "stderr", None), self._out, self._err):
-            # a stream of the user's own may be anything and raise anything, and its failure is not the call's
-            with contextlib.suppress(Exception):
+        out, err = getattr(sys, "stdout", None), getattr(sys, "stderr", None)
+        for stream in (out, err) if out is self._out and err is self._err else (out, err, self._out, self._err):
+            try:
                 stream.flush()  # type: ignore[union-attr]
+            except Exception:  # noqa: BLE001, S112 - a stream of the user's may raise anything, and it is not the call's end
+                continue
         _LIBC.fflush(None)
 
 

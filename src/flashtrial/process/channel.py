@@ -17,6 +17,7 @@ from flashtrial.protocol.child import FRAME_HEAD, MAX_FRAME_BYTES, Message, Prot
 
 _CHUNK_BYTES = 128 * 1024
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+_WITHOUT_WAITING = _CLOSE_ON_EXEC | socket.MSG_DONTWAIT
 _MAX_DESCRIPTORS = 8
 _DESCRIPTOR_BYTES = array.array("i").itemsize
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_MAX_DESCRIPTORS * _DESCRIPTOR_BYTES)
@@ -62,7 +63,8 @@ class Channel:
     def send_frame(self, data: bytes, descriptors: Sequence[int] = ()) -> None:
         """`send`, for a message that is encoded already."""
         try:
-            sent = socket.send_fds(self._socket, [data], list(descriptors))
+            # most frames carry none, and passing none costs as much as passing some
+            sent = socket.send_fds(self._socket, [data], list(descriptors)) if descriptors else self._socket.send(data)
             while sent < len(data):
                 sent += self._socket.send(data[sent:])
         except (BrokenPipeError, ConnectionResetError) as error:
@@ -73,18 +75,17 @@ class Channel:
         while True:
             for message in self._messages():
                 return message
-            self._read()
+            self._read(_CLOSE_ON_EXEC)
 
     def receive_ready(self) -> Iterator[tuple[Message, list[int]]]:
-        """The messages that one read brings; call it when the socket is readable. Raises `ChannelClosed`."""
-        self._read()
+        """The messages that one read brings; none when nothing is there. Never waits. Raises `ChannelClosed`."""
+        with contextlib.suppress(BlockingIOError):
+            self._read(_WITHOUT_WAITING)
         yield from self._messages()
 
-    def _read(self) -> None:
+    def _read(self, flags: int) -> None:
         try:
-            count, ancillary, _flags, _address = self._socket.recvmsg_into(
-                self._buffers, _ANCILLARY_BYTES, _CLOSE_ON_EXEC
-            )
+            count, ancillary, _flags, _address = self._socket.recvmsg_into(self._buffers, _ANCILLARY_BYTES, flags)
         except ConnectionResetError as error:
             raise ChannelClosed("the other side of the control socket is gone") from error
         for level, kind, content in ancillary:

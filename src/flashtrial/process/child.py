@@ -7,9 +7,11 @@ thread and takes one call at a time.
 import asyncio
 import contextlib
 import os
+import select
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
@@ -18,19 +20,19 @@ from flashtrial.process import blobs
 from flashtrial.process.call_spec import CallSpec
 from flashtrial.process.channel import Channel, ChannelClosed
 from flashtrial.process.conversation import Conversation, Phase
-from flashtrial.process.memory import resident_bytes
-from flashtrial.process.outcome import Cancelled, Ending, Garbled, Outcome, OverMemory, TimedOut
+from flashtrial.process.exchange import TERM_GRACE_S, Exchange
+from flashtrial.process.memory import ResidentBytes
+from flashtrial.process.outcome import Cancelled, Garbled, Outcome
 from flashtrial.process.output import OutputPipe, log_late_output
 from flashtrial.process.readiness import is_readable, until_readable
 from flashtrial.process.sink import Sink
-from flashtrial.protocol.child import Message, ProtocolError, Raised, Ready, Returned, Yielded, encode
+from flashtrial.protocol.child import KEEPS_PIPES, Message, ProtocolError, Raised, Ready, Returned, Yielded, encode
 
 T = TypeVar("T")
 
-SOFT_GRACE_S: Final = 0.25
-TERM_GRACE_S: Final = 0.3
-MEMORY_LOOK_S: Final = 0.5
-PIPE_PATIENCE_S: Final = 0.005
+QUICK_S: Final = 0.0005
+ANSWER_PATIENCE_MS: Final = 1
+TURN_S: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +88,13 @@ class Child:
         self._channel = channel
         self._late: set[OutputPipe] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._exchange: _Exchange | None = None
+        self._exchange: Exchange | None = None
+        self._pipe: OutputPipe | None = None
+        self._answer = select.poll()
+        self._is_quick = False
+        self._turn_s = 0.0
         self._garbled = False
+        self._resident = ResidentBytes(process.pid)
         self._scratch: str | None = None
 
     @property
@@ -99,6 +106,10 @@ class Child:
     def is_idle(self) -> bool:
         """Whether it is idle as far as was heard; costs nothing, where `takes_calls` asks the kernel."""
         return self.conversation.phase.takes_calls and not self._garbled
+
+    def resident_bytes(self) -> int | None:
+        """Bytes of its process that are in memory, shared pages counted in full; None when nobody can tell."""
+        return None if self.conversation.phase is Phase.GONE else self._resident.now()
 
     async def until_ready(self, deadline_s: float) -> None:
         """Wait until a child that starts slowly can take calls, so that its start is no part of a call's time.
@@ -121,18 +132,25 @@ class Child:
         A call that reaches a limit, or whose task is cancelled, is ended in three steps (ask, TERM, KILL) within a
         second; the cancellation goes on once that is done. An instance that answers when asked lives on.
         """
+        began_s = time.monotonic()
+        if began_s - self._turn_s > TURN_S:  # quick calls never wait for the loop, and others want their turn
+            self._turn_s = began_s
+            await asyncio.sleep(0)
         self._listen()
-        exchange = self._exchange = _Exchange(self, spec.call_id, sink)
+        exchange = self._exchange = Exchange(self, spec.call_id, sink, self._pipe_to(sink))
         try:
             self._send(spec, exchange)
-            return await exchange.within(limits)
+            if self._is_quick and self._answer.poll(ANSWER_PATIENCE_MS):
+                self._on_event()
+            return exchange.outcome or await exchange.within(limits)
         except asyncio.CancelledError:
             await _in_spite_of_cancels(lambda: exchange.end(Cancelled()))
             raise
         finally:
             exchange.close()
             self._exchange = None
-            self._keep_late_output(exchange)
+            self._is_quick = time.monotonic() - began_s < QUICK_S
+            self._put_away(exchange)
 
     async def end(self, grace_s: float = TERM_GRACE_S) -> Outcome | None:
         """End and bury the child; the outcome of the call it was in, if any. Safe to call twice."""
@@ -163,6 +181,10 @@ class Child:
             self._exchange.settle(outcome)
         self._channel.close()
         self.process.close()
+        self._resident.close()
+        if self._pipe is not None:
+            self._pipe.close()
+            self._pipe = None
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
         return outcome
@@ -181,6 +203,7 @@ class Child:
         self.stop_listening()
         self._loop = loop
         loop.add_reader(self._channel.fileno(), self._on_event)
+        self._answer.register(self._channel, select.POLLIN)
         if self.process.pidfd is not None:
             loop.add_reader(self.process.pidfd, self._on_over)
         for pipe in self._late:
@@ -244,12 +267,21 @@ class Child:
 
     def _settle(self, event: Returned | Raised, value: blobs.Blob) -> None:
         outcome = self.conversation.heard(event, value)
-        if self._exchange is not None:
+        if self._exchange is not None and outcome is not None:
+            self._exchange.keeps_pipe = event.clean and KEEPS_PIPES
             self._exchange.settle(outcome)
 
-    def _send(self, spec: CallSpec, exchange: "_Exchange") -> None:
+    def _pipe_to(self, sink: Sink) -> OutputPipe:
+        """The pipe that the child still has, where nobody else can have it, else a fresh one."""
+        pipe, self._pipe = self._pipe, None
+        if pipe is None:
+            return OutputPipe(sink.output)
+        pipe.redirect(sink.output)
+        return pipe
+
+    def _send(self, spec: CallSpec, exchange: Exchange) -> None:
         file = blobs.to_file(spec.arguments)
-        descriptors = [exchange.pipe.write_end, *([file] if file is not None else [])]
+        descriptors = [end for end in (exchange.pipe.write_end, file) if end is not None and end >= 0]
         try:
             inline = blobs.joined(spec.arguments) if file is None else None
             command = spec.command(inline, self._scratch_directory() if spec.modules else None)
@@ -266,11 +298,14 @@ class Child:
         descriptor = self.process.pidfd
         return self.process.is_doomed or (descriptor is not None and is_readable(descriptor))
 
-    def _keep_late_output(self, exchange: "_Exchange") -> None:
+    def _put_away(self, exchange: Exchange) -> None:
         """A grandchild may still hold the call's pipe: closing our end would kill it with SIGPIPE at its next write."""
         pipe = exchange.pipe
         if pipe.ended or self.conversation.phase is Phase.GONE:
             pipe.close()
+            return
+        if exchange.keeps_pipe:
+            self._pipe = pipe
             return
         pipe.redirect(log_late_output(exchange.call_id))
         self._late.add(pipe)
@@ -293,97 +328,6 @@ class Child:
         for pipe in self._late:
             pipe.close()
         self._late.clear()
-
-
-class _Exchange:
-    """One call: its output pipe, its limits, and its outcome, which comes once."""
-
-    def __init__(self, child: Child, call_id: str, sink: Sink) -> None:
-        self.call_id = call_id
-        self.sink = sink
-        self.pipe = OutputPipe(sink.output)
-        self._child = child
-        self._loop = asyncio.get_running_loop()
-        self._outcome: asyncio.Future[Outcome] = self._loop.create_future()
-        self._burial: asyncio.Task[None] | None = None
-        # a quick call's output is taken at its end: registering the pipe would cost more than the call
-        self._timers = [self._loop.call_later(PIPE_PATIENCE_S, self._hear_output)]
-        self._hears_output = False
-
-    async def within(self, limits: CallLimits) -> Outcome:
-        """The outcome; a call over its time is ended, one over its memory as well."""
-        if limits.memory_bytes is not None:
-            self._look_at_memory(limits.memory_bytes)
-        if limits.timeout_s is None:
-            return await self._outcome
-        try:
-            async with asyncio.timeout(limits.timeout_s):
-                return await self._outcome
-        except TimeoutError:
-            return await self.end(TimedOut(limits.timeout_s))
-
-    async def end(self, ending: Ending) -> Outcome:
-        """Ask the code to stop; when it does not, end its process and all that it started."""
-        if self._outcome.cancelled():  # whoever waited for it was cancelled, and it with them
-            self._outcome = self._loop.create_future()
-        if self._child.conversation.asked_to_end(ending):
-            self._child.process.signal_leader(signal.SIGUSR1)
-            await asyncio.wait({self._outcome}, timeout=SOFT_GRACE_S)
-            if not self._outcome.done():
-                self._bury_once(patience_s=0.0)
-            return await self._outcome
-        return self._outcome.result() if self._outcome.done() else ending
-
-    def settle(self, outcome: Outcome | None) -> None:
-        """The call ended with `outcome`; None is none."""
-        if outcome is not None and not self._outcome.done():
-            self.pipe.drain()
-            self._outcome.set_result(outcome)
-
-    def on_death(self) -> None:
-        """The process is over, or about to be: its socket closes first, and its own exit code tells more than ours."""
-        self._bury_once(patience_s=TERM_GRACE_S)
-
-    def on_garbage(self) -> None:
-        """The process is to be ended at once."""
-        self._bury_once(patience_s=0.0)
-
-    def close(self) -> None:
-        """Stop listening; the pipe stays open."""
-        for timer in self._timers:
-            timer.cancel()
-        if self._hears_output:
-            self._loop.remove_reader(self.pipe.read_end)
-
-    def _hear_output(self) -> None:
-        self._hears_output = True
-        self._loop.add_reader(self.pipe.read_end, self._on_output)
-
-    def _on_output(self) -> None:
-        self.pipe.take_one()
-        if self.pipe.ended:  # the code closed its own output: readable for ever, and the call goes on
-            self._hears_output = False
-            self._loop.remove_reader(self.pipe.read_end)
-
-    def _look_at_memory(self, limit_bytes: int) -> None:
-        used = resident_bytes(self._child.process.pid) or 0
-        if used <= limit_bytes:
-            self._timers[1:] = [self._loop.call_later(MEMORY_LOOK_S, self._look_at_memory, limit_bytes)]
-        # no asking: what allocates this fast does not wait for an answer
-        elif self._child.conversation.asked_to_end(OverMemory(used, limit_bytes)):
-            self._bury_once(patience_s=0.0)
-
-    def _bury_once(self, patience_s: float) -> None:
-        if self._burial is None or self._burial.cancelled():  # a loop that is being closed cancels every task
-            self._child.stop_listening()
-            self._burial = asyncio.ensure_future(self._bury(patience_s))
-
-    async def _bury(self, patience_s: float) -> None:
-        """The last words first, then the outcome.
-
-        The process may live on: code that closes every descriptor closes our socket too. It is of no use then.
-        """
-        self._child.bury(await self._child.ended(patience_s=patience_s))
 
 
 async def _in_spite_of_cancels(act: Callable[[], Coroutine[Any, Any, T]]) -> T:

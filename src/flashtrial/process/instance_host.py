@@ -12,7 +12,6 @@ Runs with anybody's packages in front of `sys.path`: standard library, cloudpick
 import asyncio
 import contextlib
 import ctypes
-import dataclasses
 import functools
 import os
 import signal
@@ -27,9 +26,10 @@ from flashtrial.core import env
 from flashtrial.process import blobs, call_tracking, user_code
 from flashtrial.process.capture import OutputCapture
 from flashtrial.process.channel import Channel, ChannelClosed
-from flashtrial.process.process_state import ProcessState
+from flashtrial.process.process_state import ProcessState, is_alone
 from flashtrial.process.serialization_utils import Arguments, BadArguments, BadResult, SerializationUtils
 from flashtrial.protocol.child import (
+    KEEPS_PIPES,
     MAX_MESSAGE_CHARS,
     Blame,
     Invoke,
@@ -90,22 +90,30 @@ class InstanceHost:
                     raise ProtocolError(f"a child takes calls, not {type(message).__name__}")
 
     def _take(self, call: Invoke, descriptors: list[int]) -> None:
-        pipe = descriptors.pop(0)
-        payload: bytes | None = None
-        with self._capture.to(pipe):
-            self._tracking.begin(call.tracking)
-            try:
-                arguments = blobs.take(call.arguments, descriptors)
-                self._may_be_cancelled = True
-                payload = self._run(call, arguments)
-                self._may_be_cancelled = False
-            except BaseException as error:  # noqa: BLE001 - the edge of user code: whatever it raises is its answer
-                self._may_be_cancelled = False
-                event: Returned | Raised = self._raised(call, error)
-            else:
-                runs = self._end_tracking(call, None)
-                event = Returned(call.call_id, payload, self._is_clean(), runs)
+        carries_arguments = call.arguments is None
+        if len(descriptors) > carries_arguments:
+            self._capture.take_pipe(descriptors.pop(0))
+        self._capture.begin()
+        try:
+            event = self._event_of(call, descriptors)
+        finally:
+            self._capture.end()
+        if not (event.clean and KEEPS_PIPES):
+            self._capture.drop_pipe()
         self._send(event)
+
+    def _event_of(self, call: Invoke, descriptors: list[int]) -> Returned | Raised:
+        self._tracking.begin(call.tracking)
+        try:
+            arguments = blobs.take(call.arguments, descriptors)
+            self._may_be_cancelled = True
+            payload = self._run(call, arguments)
+            self._may_be_cancelled = False
+        except BaseException as error:  # noqa: BLE001 - the edge of user code: whatever it raises is its answer
+            self._may_be_cancelled = False
+            return self._raised(call, error)
+        runs = self._end_tracking(call, None)
+        return Returned(call.call_id, payload, self._is_clean(), runs)
 
     def _on_cancel(self, _number: int, _frame: object) -> None:
         if self._may_be_cancelled:
@@ -117,11 +125,17 @@ class InstanceHost:
             _end_copy(event)
         value = None if isinstance(event, Raised) else event.value
         file = blobs.to_file((value,)) if value is not None else None
-        if file is None or isinstance(event, Raised):
-            self._channel.send(event)
-            return
+        match event:
+            case Returned() if file is not None:
+                self._send_with(file, event._replace(value=None))
+            case Yielded() if file is not None:
+                self._send_with(file, Yielded(event.call_id, None))
+            case _:
+                self._channel.send(event)
+
+    def _send_with(self, file: int, event: Returned | Yielded) -> None:
         try:
-            self._channel.send(dataclasses.replace(event, value=None), [file])
+            self._channel.send(event, [file])
         finally:
             os.close(file)
 
@@ -185,8 +199,8 @@ class InstanceHost:
         return self._tracking.end(error, ends_runs=call.method is None)
 
     def _is_clean(self) -> bool:
-        """Whether the next call finds the process as this one found it; asked of function children only."""
-        return self._state.restore() if self._state is not None and not self._constructed else True
+        """Whether the next call finds the process as this one found it, and nobody else has this call's output pipe."""
+        return self._state.restore() if self._state is not None else is_alone()
 
 
 def _cut(message: str) -> str:

@@ -29,6 +29,28 @@ def resident_bytes(pid: int) -> int | None:
         os.close(descriptor)
 
 
+class ResidentBytes:
+    """`resident_bytes` of one process, again and again, at a quarter of the price; `close` it."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._statm: int | None = None
+
+    def now(self) -> int | None:
+        try:
+            if self._statm is None:
+                self._statm = os.open(f"/proc/{self._pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
+            return int(os.pread(self._statm, _LINE_BYTES, 0).split()[1]) * _PAGE_BYTES
+        except (OSError, ValueError, IndexError):  # it is over: the file that is open is of no process any more
+            return None
+
+    def close(self) -> None:
+        """Safe to call twice."""
+        if self._statm is not None:
+            os.close(self._statm)
+            self._statm = None
+
+
 def proportional_bytes(pid: int) -> int | None:
     """Bytes of `pid` in memory, each shared page divided by the number of its holders; else `resident_bytes`.
 

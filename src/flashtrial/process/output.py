@@ -58,9 +58,13 @@ class OutputPipe:
         self.ended = False
 
     def close_write_end(self) -> None:
-        """The child has its own by now; with ours closed the pipe ends when the last writer is gone."""
-        os.close(self.write_end)
-        self.write_end = -1
+        """The child has its own by now; with ours closed the pipe ends when the last writer is gone.
+
+        Safe to call twice.
+        """
+        if self.write_end >= 0:
+            os.close(self.write_end)
+            self.write_end = -1
 
     def drain(self) -> None:
         """Take all that is there now; never waits. Sets `ended` when no writer is left.

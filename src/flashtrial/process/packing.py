@@ -21,16 +21,28 @@ _STR_32: Final = b"\xdb"
 _LENGTH: Final = struct.Struct(">I")
 
 
+class NotText(TypeError):
+    """Raised when an argument is no string."""
+
+
 def pack(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     constructor_args: Sequence[Any],
     constructor_kwargs: Mapping[str, Any],
 ) -> tuple[Part, ...]:
-    """The parts; one when everything is small. Values are strings (base64). Raises `ormsgpack.MsgpackEncodeError`."""
-    groups = (args, kwargs.values(), constructor_args, constructor_kwargs.values())
-    if sum(len(value) for group in groups for value in group) < INLINE_LIMIT:
-        return (ormsgpack.packb([args, kwargs, constructor_args, constructor_kwargs]),)
+    """The parts; one when everything is small. Values are strings (base64).
+
+    Raises `NotText` for a value that is none, and `ormsgpack.MsgpackEncodeError`.
+    """
+    size = 0
+    for values in (args, kwargs.values(), constructor_args, constructor_kwargs.values()):
+        for value in values:
+            if not isinstance(value, str):
+                raise NotText(f"an argument is a {type(value).__name__}")
+            size += len(value)
+    if size < INLINE_LIMIT:
+        return (ormsgpack.packb((args, kwargs, constructor_args, constructor_kwargs)),)
     return (b"\x94", *_array(args), *_map(kwargs), *_array(constructor_args), *_map(constructor_kwargs))
 
 

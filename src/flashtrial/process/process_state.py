@@ -53,6 +53,17 @@ class ProcessState:
         return threading.active_count() == 1 and not _has_children()
 
 
+def is_alone() -> bool:
+    """Whether this process has one thread and no children, dead ones included: those are the user's code's to reap."""
+    if threading.active_count() > 1 or not hasattr(os, "waitid"):
+        return False
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return True
+    return False
+
+
 def _has_children() -> bool:
     """Whether processes that this one started, or adopted from those, are still there. Reaps the dead ones."""
     with contextlib.suppress(ChildProcessError):

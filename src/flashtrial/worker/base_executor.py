@@ -12,7 +12,7 @@ from flashtrial.process.call_spec import CallSpec
 from flashtrial.process.child import CallLimits
 from flashtrial.process.environment import Environment
 from flashtrial.process.outcome import Failure, Outcome, Raised
-from flashtrial.process.packing import Part, pack
+from flashtrial.process.packing import NotText, Part, pack
 from flashtrial.process.sink import Sink
 from flashtrial.protocol.child import RunDefaults
 from flashtrial.protocol.execution import (
@@ -81,7 +81,7 @@ def call_limits(request: FunctionRequest, defaults: CallLimits) -> CallLimits:
     return defaults if request.timeout_s is None else dataclasses.replace(defaults, timeout_s=request.timeout_s)
 
 
-def call_spec(request: FunctionRequest, *, construct: bool = False, stream: bool = False) -> CallSpec:
+def call_spec(request: FunctionRequest, *, stream: bool = False) -> CallSpec:
     """The call that `request` asks for. Raises `RequestRefused` when its source or an argument is missing or odd."""
     is_class = request.execution_type is ExecutionType.CLASS
     source = request.class_code if is_class else request.function_code
@@ -100,7 +100,6 @@ def call_spec(request: FunctionRequest, *, construct: bool = False, stream: bool
         format=request.serialization_format,
         arguments=_packed(request),
         method=_public(request.method_name) if is_class else None,
-        construct=construct,
         stream=stream,
         tracking=_run_defaults(request.tracking),
     )
@@ -133,13 +132,18 @@ def _packed(request: FunctionRequest) -> tuple[Part, ...]:
     values: list[Any] = [request.args, request.kwargs, request.constructor_args, request.constructor_kwargs]
     if request.serialization_format is SerializationFormat.JSON:
         return (json.dumps(values).encode(),)
-    for name, value in _named(request):
-        if not isinstance(value, str):
-            raise RequestRefused(
-                f"{name} is a {type(value).__name__}, not a base64(cloudpickle) string; "
-                'encode it, or send plain values with serialization_format="json"'
-            )
-    return pack(*values)
+    try:
+        return pack(*values)
+    except NotText:
+        raise RequestRefused(_first_not_text(request)) from None
+
+
+def _first_not_text(request: FunctionRequest) -> str:
+    name, value = next((name, value) for name, value in _named(request) if not isinstance(value, str))
+    return (
+        f"{name} is a {type(value).__name__}, not a base64(cloudpickle) string; "
+        'encode it, or send plain values with serialization_format="json"'
+    )
 
 
 def _named(request: FunctionRequest) -> list[tuple[str, Any]]:

@@ -80,28 +80,33 @@ class ClassExecutor:
     async def execute(self, request: FunctionRequest, environment: Environment, sink: Sink) -> Execution:
         """Call the method, on the instance of that id, which is made where the rules allow. Raises `RequestRefused`."""
         instance_id = request.instance_id or new_id(request.class_name or "instance")
-        call_spec(request)  # refuse what cannot be called before anything is made
+        spec = call_spec(request, stream=sink.streams)  # refuse what cannot be called before anything is made
+        limits = call_limits(request, self._call_defaults)
         anew = request.create_new_instance and request.instance_id is not None
         while True:
-            try:
-                async with self._making_of(instance_id):
-                    found = await self._find_or_make(instance_id, request, environment, anew=anew)
-            except NoSeat as refusal:
-                return without_seat(refusal, instance_id)
+            found: Instance | Failure | None = self._instances.get(instance_id)
+            if found is None or anew or instance_id in self._making:
+                try:
+                    async with self._making_of(instance_id):
+                        found = await self._find_or_make(instance_id, spec, environment, anew=anew)
+                except NoSeat as refusal:
+                    return without_seat(refusal, instance_id)
             if isinstance(found, Failure):
                 return Execution(found, instance_id)
-            async with self._using(found):
-                if self._instances.get(instance_id) is found:
-                    return await self._call(found, request, sink)
+            if execution := await self._call_in_turn(found, spec, sink, limits):
+                return execution
             anew = False  # it went while this call waited for its turn: lost, made anew, or never made
 
-    @contextlib.asynccontextmanager
-    async def _using(self, instance: Instance) -> AsyncIterator[None]:
-        """This call's turn on `instance`, which is not idle from now on."""
+    async def _call_in_turn(
+        self, instance: Instance, spec: CallSpec, sink: Sink, limits: CallLimits
+    ) -> Execution | None:
+        """Wait for the turn on `instance`, which is not idle from now on, and call it; None when it is gone by then."""
         instance.users += 1
         try:
             async with instance.turn:
-                yield
+                if self._instances.get(instance.instance_id) is not instance:
+                    return None
+                return await self._call(instance, spec, sink, limits)
         finally:
             instance.users -= 1
             self._sweep_later()
@@ -124,7 +129,7 @@ class ClassExecutor:
             self._making.pop(instance_id, None)
 
     async def _find_or_make(
-        self, instance_id: str, request: FunctionRequest, environment: Environment, *, anew: bool
+        self, instance_id: str, spec: CallSpec, environment: Environment, *, anew: bool
     ) -> Instance | Failure:
         if anew:
             await self._replace(instance_id)
@@ -133,7 +138,7 @@ class ClassExecutor:
         holder = self._ledger.claim(instance_id)
         if holder != self._worker_id or self._instances.why_lost(instance_id):
             return self._told_as_lost(instance_id, holder)
-        return await self._make(instance_id, call_spec(request, construct=True), environment)
+        return await self._make(instance_id, spec, environment)
 
     async def _replace(self, instance_id: str) -> None:
         self._ledger.take_over(instance_id)
@@ -184,16 +189,17 @@ class ClassExecutor:
             raise RequestRefused(f"{busy}; use more workers, or raise FLASHTRIAL_MAX_INSTANCES") from busy
         await asyncio.gather(*(self._supervisor.end(instance.child) for instance, _reason in leaving))
 
-    async def _call(self, instance: Instance, request: FunctionRequest, sink: Sink) -> Execution:
+    async def _call(self, instance: Instance, spec: CallSpec, sink: Sink, limits: CallLimits) -> Execution:
         if not instance.child.takes_calls:
             await self._note_death(instance)
             return Execution(self._told_as_lost(instance.instance_id, self._worker_id), instance.instance_id)
-        spec = call_spec(request, construct=not instance.child.conversation.constructed, stream=sink.streams)
+        if not instance.child.conversation.constructed:
+            spec = spec._replace(construct=True)
         instance.method_calls += 1
         if instance.seat is not None:
             instance.seat.call_began()
         try:
-            outcome = await instance.child.call(spec, sink, call_limits(request, self._call_defaults))
+            outcome = await instance.child.call(spec, sink, limits)
         except asyncio.CancelledError:
             if not instance.lives_on:
                 await self._let_go(instance, "a call on it was cancelled, and did not stop when asked")
@@ -237,14 +243,15 @@ class ClassExecutor:
         await asyncio.shield(self._supervisor.end(instance.child))
 
     def _sweep_later(self) -> None:
-        """Look again when the first instance can have been idle for too long."""
+        """Look again when the first instance can have been idle for too long; a look may come too early."""
         if self._sweep is not None:
-            self._sweep.cancel()
+            return
         wait_s = self._instances.next_look_s()
         loop = asyncio.get_running_loop()
         self._sweep = None if wait_s is None else loop.call_later(wait_s, self._sweep_now)
 
     def _sweep_now(self) -> None:
+        self._sweep = None
         for instance, _reason in self._instances.too_long_idle():
             ending = asyncio.ensure_future(self._supervisor.end(instance.child))
             self._endings.add(ending)

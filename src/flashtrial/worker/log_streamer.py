@@ -9,7 +9,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import Protocol
 
 from flashtrial.process.output import OutputBuffer
@@ -72,11 +72,16 @@ class SharedLines:
                 self._followers.remove(follower)
 
 
-@contextlib.contextmanager
-def streaming_to(output: LineSink) -> Iterator[None]:
+class streaming_to:  # noqa: N801 - a block, used as one; it stands around every call, and a generator costs twice
     """Whatever this package logs inside the block, in this task or threads it starts, also goes to `output`."""
-    token = _current.set(output)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+
+    __slots__ = ("_output", "_token")
+
+    def __init__(self, output: LineSink) -> None:
+        self._output = output
+
+    def __enter__(self) -> None:
+        self._token: Token[LineSink | None] = _current.set(self._output)
+
+    def __exit__(self, *_raised: object) -> None:
+        _current.reset(self._token)

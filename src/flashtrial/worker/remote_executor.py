@@ -69,7 +69,8 @@ class RemoteExecutor:
         output = OutputBuffer() if live is None else live
         with streaming_to(output):
             response = await self._answer(event, output)
-            response = await self._limits.fitted(response, _job_id(event))
+            if self._limits.limit_bytes is not None:
+                response = await self._limits.fitted(response, _job_id(event))
         return response.to_wire()
 
     async def _answer(self, event: object, output: OutputBuffer) -> FunctionResponse:
