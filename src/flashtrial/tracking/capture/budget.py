@@ -37,7 +37,7 @@ class ConsoleBudget:
     def admit(self, entry: Entry) -> list[Entry]:
         """What is to be recorded now that `entry` came: it, what was held before it, or nothing."""
         released = self.released()
-        if not self._held and self._has_room(1):
+        if not self._held and not self._dropped and self._has_room(1):
             self._spend([entry])
             return [*released, entry]
         self._held.append(entry)
