@@ -9,23 +9,13 @@ from flashtrial.core.errors import ConfigurationError
 from flashtrial.process.child import NO_LIMITS, CallLimits
 from flashtrial.process.environment_use import KeepLimits
 from flashtrial.process.memory import total_bytes
+from flashtrial.worker import variables
 from flashtrial.worker.constants import NAMESPACE, VOLUME
 from flashtrial.worker.gpu.policy import Placement
 from flashtrial.worker.instances import InstanceLimits
-from flashtrial.worker.loop.payload_limits import RUNPOD_LIMIT_BYTES, PayloadLimits
+from flashtrial.worker.loop.payload_limits import PayloadLimits
 from flashtrial.worker.loop.volume_results import VolumeResults
 
-DRAIN: Final = "FLASHTRIAL_DRAIN_S"
-MAX_RESULT: Final = "FLASHTRIAL_MAX_RESULT_BYTES"
-CALL_TIMEOUT: Final = "FLASHTRIAL_TIMEOUT_S"
-CALL_MEMORY: Final = "FLASHTRIAL_CALL_MEMORY_BYTES"
-MAX_INSTANCES: Final = "FLASHTRIAL_MAX_INSTANCES"
-INSTANCE_IDLE: Final = "FLASHTRIAL_INSTANCE_IDLE_S"
-INSTANCE_MEMORY: Final = "FLASHTRIAL_INSTANCE_MEMORY_BYTES"
-ENVIRONMENT_IDLE: Final = "FLASHTRIAL_ENVIRONMENT_IDLE_S"
-IDLE_ENVIRONMENTS: Final = "FLASHTRIAL_IDLE_ENVIRONMENTS"
-_MEMORY_SHARE: Final = 0.8
-DRAIN_S: Final = 20.0
 JOB_SOURCE: Final = "RUNPOD_WEBHOOK_GET_JOB"
 
 
@@ -37,7 +27,7 @@ class WorkerSettings:
     """
 
     concurrency: int = 1
-    drain_s: float = DRAIN_S
+    drain_s: float = variables.DRAIN_S
     max_result_bytes: int | None = None
     volume: Path | None = None
     call_limits: CallLimits = NO_LIMITS
@@ -48,21 +38,21 @@ class WorkerSettings:
     @classmethod
     def from_environment(cls) -> "WorkerSettings":
         """The settings of this process. Raises `ConfigurationError` for a variable that cannot be understood."""
-        limit_bytes = env.whole(MAX_RESULT, RUNPOD_LIMIT_BYTES if env.get(JOB_SOURCE) else 0)
+        limit_bytes = variables.MAX_RESULT.whole(None if env.get(JOB_SOURCE) else 0)
         return cls(
-            concurrency=max(1, env.whole(env.CONCURRENCY, 1)),
-            drain_s=env.number(DRAIN, DRAIN_S),
+            concurrency=max(1, variables.CONCURRENCY.whole()),
+            drain_s=variables.DRAIN.number(),
             max_result_bytes=limit_bytes or None,
             volume=VOLUME if VOLUME.is_dir() else None,
-            call_limits=CallLimits(env.number(CALL_TIMEOUT, 0) or None, env.whole(CALL_MEMORY, 0) or None),
+            call_limits=CallLimits(variables.CALL_TIMEOUT.number() or None, variables.CALL_MEMORY.whole() or None),
             instance_limits=InstanceLimits(
-                max_count=env.whole(MAX_INSTANCES, InstanceLimits().max_count or 0) or None,
-                idle_s=env.number(INSTANCE_IDLE, InstanceLimits().idle_s or 0) or None,
-                memory_bytes=env.whole(INSTANCE_MEMORY, int(_MEMORY_SHARE * total_bytes())) or None,
+                max_count=variables.MAX_INSTANCES.whole() or None,
+                idle_s=variables.INSTANCE_IDLE.number() or None,
+                memory_bytes=variables.INSTANCE_MEMORY.whole(int(variables.MEMORY_SHARE * total_bytes())) or None,
             ),
             keep_limits=KeepLimits(
-                idle_s=env.number(ENVIRONMENT_IDLE, KeepLimits().idle_s or 0) or None,
-                max_idle=env.whole(IDLE_ENVIRONMENTS, KeepLimits().max_idle or 0),
+                idle_s=variables.ENVIRONMENT_IDLE.number() or None,
+                max_idle=variables.IDLE_ENVIRONMENTS.whole(),
             ),
             gpu_placement=_placement(),
         )

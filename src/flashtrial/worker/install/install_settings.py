@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flashtrial.core import env
+from flashtrial.worker import variables
 from flashtrial.worker.constants import INSTALL_DEADLINE_S, LAYERS_BYTES, SYSTEM_INSTALL_DEADLINE_S, VOLUME
 
 
@@ -24,9 +25,9 @@ class InstallSettings:
     def from_environment(cls) -> "InstallSettings":
         """The settings of this process. Raises `ConfigurationError` for a variable that is no number."""
         return cls(
-            deadline_s=env.number(env.INSTALL_DEADLINE_S, INSTALL_DEADLINE_S),
-            system_deadline_s=env.number(env.SYSTEM_INSTALL_DEADLINE_S, SYSTEM_INSTALL_DEADLINE_S),
-            layers_bytes=env.whole(env.LAYERS_BYTES, LAYERS_BYTES),
+            deadline_s=variables.INSTALL_DEADLINE.number(),
+            system_deadline_s=variables.SYSTEM_INSTALL_DEADLINE.number(),
+            layers_bytes=variables.LAYERS.whole(),
             volume=VOLUME if VOLUME.is_dir() else None,
             endpoint=env.get(env.ENDPOINT_ID),
         )
