@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"
 
 from testkit.lives import WARM_UP, Held, held, live, slopes
 
-# Per life. Of descriptors, processes and threads nothing may be left; memory is measured in noise.
-ALLOWED = {"descriptors": 0.001, "processes": 0.0, "threads": 0.001, "objects": 0.5, "resident_bytes": 512.0}
+# Per life. Memory is measured in pages, and pydantic keeps the last 16,384 short strings: ids and times fill that.
+ALLOWED = {"descriptors": 0.001, "processes": 0.0, "threads": 0.001, "objects": 0.01, "resident_bytes": 2048.0}
 
 
 def main() -> int:

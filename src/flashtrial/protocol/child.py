@@ -225,6 +225,8 @@ def decode(payload: bytes | bytearray | memoryview) -> Message:
     try:
         number, *fields = ormsgpack.unpackb(payload)
         kind = _TYPES[number]
+        if kind is Invoke:
+            return _invoke(*fields)
         for field, types in zip(fields, _FIELDS.get(kind, ()), strict=kind in _FIELDS):
             if not isinstance(field, types):
                 raise TypeError(f"{kind.__name__} has a {type(field).__name__} where none belongs")
@@ -257,7 +259,7 @@ def _raised(call_id: str, blame: str, *others: Any) -> Raised:
 
 def _run_note(fields: object) -> RunNote:
     match fields:
-        case {"run_id": str(run_id), "url": str(url), "last": dict(last), "unsent": int(unsent), **rest} if not rest:
+        case {"run_id": str(run_id), "url": str(url), "last": dict(last), "unsent": int(unsent)} if len(fields) == 4:
             if all(isinstance(name, str) and isinstance(value, int | float | str) for name, value in last.items()):
                 return RunNote(run_id, url, last, unsent)
     raise TypeError("a run is told as {run_id, url, last, unsent}")
@@ -285,7 +287,6 @@ def _preload(source: str, local_names: list[str]) -> Preload:
 
 
 _REVIVE: Final[dict[type[Any], Any]] = {
-    Invoke: _invoke,
     Returned: _returned,
     Raised: _raised,
     Preloaded: _preloaded,
