@@ -11,7 +11,7 @@ OUTBOX_BYTES = "FLASHTRIAL_OUTBOX_BYTES"
 WHEN_FULL = "FLASHTRIAL_WHEN_FULL"
 
 _MIB = 1024 * 1024
-LEAST_SEGMENT_BYTES = 4096
+LEAST_SEGMENT_BYTES = 1024
 SEGMENTS_AT_LEAST = 8  # what is dropped is dropped from closed segments, so an outbox consists of several
 
 

@@ -222,7 +222,8 @@ class Journal:
             self._rotate()
         room = self._room(length)
         if room >= length:
-            end = self._tail[2] + max(room // 4, length, LEAST_STRIDE_BYTES)
+            stride = room // 4 if room > 4 * LEAST_STRIDE_BYTES else 0  # near the limit each record is looked at
+            end = self._tail[2] + max(stride, length)
             self._look_at = max(min(end, self._rotate_at), self._tail[2] + length)
         elif kind != RecordKind.STATE:
             raise OutboxFull(f"{self._outbox} has reached {self._limits.outbox_bytes} bytes; {kind} does not fit")

@@ -16,9 +16,14 @@ from flashtrial.testing.clock import FakeClock
 from flashtrial.testing.tracking_backend import MemoryBackend
 from flashtrial.tracking.backends.base import Outage, Rejected
 from flashtrial.tracking.feeds import sweep
+from flashtrial.tracking.journal_reader import JournalReader
+from flashtrial.tracking.limits import OutboxLimits
 from flashtrial.tracking.outbox import Journal, dead_path
 from flashtrial.tracking.progress import read_dead
 from flashtrial.tracking.sync import Sync
+
+SMALL = OutboxLimits(segment_bytes=1024)  # a handful of records
+PADDED = {"step": 0, "padding": "x" * 200}
 
 
 class Killed(BaseException):
@@ -43,7 +48,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.writers) < 4)
     def start_writer(self) -> None:
         writer_id = f"wr_{len(self.appended)}"
-        self.writers[writer_id] = Journal.create(self.outbox, JournalHeader("run", writer_id, {}))
+        self.writers[writer_id] = Journal.create(self.outbox, JournalHeader("run", writer_id, {}), SMALL)
         self.appended[writer_id] = []
 
     @rule(data=st.data(), count=st.integers(1, 5), kind=st.sampled_from(["fine", "fine", "refused", "poison"]))
@@ -52,7 +57,7 @@ class OutboxMachine(RuleBasedStateMachine):
         writer_id = data.draw(st.sampled_from(sorted(self.writers)))
         for _ in range(count):
             self.count += 1
-            self.writers[writer_id].append("metric", {"step": self.count, "values": {kind: float(self.count)}}, 5)
+            self.writers[writer_id].append("metric", {**PADDED, "values": {kind: float(self.count)}}, 5)
             self.appended[writer_id].append(float(self.count))
 
     @rule(data=st.data(), torn=st.integers(0, 30))
@@ -61,8 +66,10 @@ class OutboxMachine(RuleBasedStateMachine):
         """A writer dies while it writes one more record, of which `torn` bytes come to the file."""
         writer_id = data.draw(st.sampled_from(sorted(self.writers)))
         journal = self.writers.pop(writer_id)
-        size = journal.path.stat().st_size
-        journal.append("metric", {"step": 0, "values": {"never returned": 0.0}}, 5)
+        path, size = journal.path, journal.path.stat().st_size
+        journal.append("metric", {**PADDED, "values": {"never returned": 0.0}}, 5)
+        if journal.path != path:  # killed in a new segment, of which the header is whole in any case
+            size = JournalReader.open(journal.path).first_frame
         assert journal.path.stat().st_size > size + 30
         os.truncate(journal.path, size + torn)
         journal.close()
