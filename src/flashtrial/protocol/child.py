@@ -257,7 +257,7 @@ def _raised(call_id: str, blame: str, *others: Any) -> Raised:
     return Raised(call_id, Blame(blame), message, clean, constructed, tuple(map(_run_note, runs)))
 
 
-def _run_note(fields: object) -> RunNote:
+def _run_note(fields: Any) -> RunNote:
     match fields:
         case {"run_id": str(run_id), "url": str(url), "last": dict(last), "unsent": int(unsent)} if len(fields) == 4:
             if all(isinstance(name, str) and isinstance(value, int | float | str) for name, value in last.items()):
