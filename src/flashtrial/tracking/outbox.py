@@ -184,7 +184,8 @@ class Journal:
                 self._unsettled_bytes = 0
                 return seq + 1
             except OSError as error:
-                self._settle()
+                if self._unsettled_bytes:
+                    self._settle()
                 raise OutboxUnwritable(f"a record could not be written to {self.path}: {error.strerror}") from error
             finally:
                 # Not in functions of their own: an exception of a signal handler may come at the first step of one.
@@ -232,7 +233,10 @@ class Journal:
         """Bytes that the outbox may still take, looked up at most every quarter second while it is full."""
         if time.monotonic() < self._full_until:
             return 0
-        room = self._limits.outbox_bytes - size_bytes(self._outbox)
+        try:
+            room = self._limits.outbox_bytes - size_bytes(self._outbox)
+        except OSError:  # no reason to lose a record that may well be written
+            return self._rotate_at
         if room < length:
             self._look_at = 0
             self._full_until = time.monotonic() + FULL_LOOK_EVERY_S
