@@ -1,5 +1,6 @@
 """The server as one ASGI app, built here from its parts. Building opens nothing: the lifespan does, and undoes it."""
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
@@ -12,18 +13,24 @@ from starlette.exceptions import HTTPException
 
 import flashtrial
 from flashtrial.core.clock import Clock, SystemClock
+from flashtrial.server.access.bearer import BearerGuard, Doorkeeper
+from flashtrial.server.access.patience import BodyPatience
+from flashtrial.server.access.rates import Rates
 from flashtrial.server.answers import error_answer
 from flashtrial.server.counters import IngestCounters
 from flashtrial.server.events import EventHub
 from flashtrial.server.files.blobs import BlobStore
 from flashtrial.server.repository import Repository
-from flashtrial.server.routes import blobs, files, health, ingest, neighbours, pages, query
-from flashtrial.server.security import BearerGuard, BodyLimit, HostGuard, SecurityHeaders
+from flashtrial.server.routes import blobs, files, health, heartbeat, ingest, neighbours, pages, query
+from flashtrial.server.security import BodyLimit, HostGuard, SecurityHeaders
 from flashtrial.server.settings import ServerSettings
+from flashtrial.server.upkeep import keep_up
 
 __all__ = ["ServerSettings", "create_app", "end_streams"]
 
 logger = logging.getLogger(__name__)
+
+GUESSES_PER_S, GUESSES_AT_ONCE = 1.0, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,7 @@ class _Parts:
     events: EventHub
     counters: IngestCounters
     blobs: BlobStore
+    settings: ServerSettings
 
 
 def create_app(settings: ServerSettings | None = None, clock: Clock | None = None) -> FastAPI:
@@ -45,10 +53,11 @@ def create_app(settings: ServerSettings | None = None, clock: Clock | None = Non
     events = EventHub()
     clock = clock or SystemClock()
     parts = _Parts(
-        Repository(settings.db_path, clock, events.publish),
+        Repository(settings.db_path, clock, events.publish, settings.silent_after_s),
         events,
         IngestCounters(),
         BlobStore(settings.blobs_dir, settings.blob_limits),
+        settings,
     )
     app = FastAPI(
         title="flashtrial",
@@ -61,7 +70,7 @@ def create_app(settings: ServerSettings | None = None, clock: Clock | None = Non
     app.state.events = events
     _add_routes(app, settings, parts)
     app.include_router(neighbours.router(parts.repository, parts.blobs, settings.db_path, clock))
-    _add_guards(app, settings)
+    _add_guards(app, settings, clock)
     return app
 
 
@@ -76,18 +85,24 @@ async def _running(parts: _Parts) -> AsyncIterator[None]:
     parts.events.open()
     await run_in_threadpool(parts.repository.start)
     await run_in_threadpool(parts.blobs.start)
+    upkeep = asyncio.create_task(
+        keep_up(parts.repository, parts.settings.silent_after_s, parts.settings.retention), name="upkeep"
+    )
     try:
         yield
     finally:
         parts.events.close()
+        upkeep.cancel()
+        await asyncio.wait([upkeep])
         await run_in_threadpool(parts.repository.stop)
 
 
 def _add_routes(app: FastAPI, settings: ServerSettings, parts: _Parts) -> None:
     app.include_router(ingest.router(parts.repository, parts.counters))
+    app.include_router(heartbeat.router(parts.repository))
     app.include_router(blobs.router(parts.blobs, settings.db_path))
     app.include_router(files.router(parts.blobs, settings.db_path))
-    app.include_router(query.router(settings.db_path, parts.events))
+    app.include_router(query.router(settings.db_path, parts.events, parts.repository))
     app.include_router(health.router(parts.repository, parts.events, parts.counters, settings.db_path))
     app.include_router(pages.router(settings.static_dir))
     app.add_exception_handler(HTTPException, _on_http_error)
@@ -95,11 +110,19 @@ def _add_routes(app: FastAPI, settings: ServerSettings, parts: _Parts) -> None:
     app.add_exception_handler(Exception, _on_our_fault)
 
 
-def _add_guards(app: FastAPI, settings: ServerSettings) -> None:
+def _add_guards(app: FastAPI, settings: ServerSettings, clock: Clock) -> None:
     """The last one added is the first that a request meets."""
     limited, streamed = ("/api", *neighbours.PREFIXES), neighbours.STREAMED
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, prefixes=limited, except_below=streamed)
-    app.add_middleware(BearerGuard, token=settings.token, prefixes=limited)
+    app.add_middleware(BodyPatience, patience_s=settings.body_patience_s)
+    if settings.token is not None:
+        app.add_middleware(
+            BearerGuard,
+            doorkeeper=Doorkeeper(settings.home, settings.token, clock),
+            rates=Rates(clock, settings.requests_per_s, settings.requests_at_once),
+            guesses=Rates(clock, GUESSES_PER_S, GUESSES_AT_ONCE),
+            prefixes=limited,
+        )
     app.add_middleware(HostGuard, hosts=settings.allowed_hosts, origins=settings.allowed_origins)
     app.add_middleware(SecurityHeaders)
 

@@ -4,12 +4,16 @@ A listener that is slow gets fewer, larger events: what it has not taken yet is 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Iterator
 
 import orjson
 
 PAUSE_S = 0.2  # at most five events a second and listener
 KEEP_ALIVE_S = 15.0
+
+LISTENING = b"retry: 1000\n: listening\n\n"
+STILL_HERE = b": still here\n\n"
 
 
 class EventHub:
@@ -49,24 +53,38 @@ class EventHub:
 
     async def stream(self) -> AsyncIterator[bytes]:
         """The bytes of one listener's stream, until the hub is closed or the listener goes away."""
+        with self.listen() as changes:
+            yield LISTENING
+            async for run_ids in changes:
+                yield event("changed", {"runs": sorted(run_ids)}) if run_ids else STILL_HERE
+
+    @contextlib.contextmanager
+    def listen(self) -> Iterator[AsyncIterator[set[str]]]:
+        """The ids of runs that change from now on, those since the last time together; none where nothing did for a
+        while. Ends when the hub is closed."""
         listener = _Listener()
         self._listeners.add(listener)
         try:
-            yield b"retry: 1000\n: listening\n\n"
-            while not self._closing.is_set():
-                yield await self._next(listener)
-                await _wait(self._closing, self._pause_s)
+            yield self._changes(listener)
         finally:
             self._listeners.discard(listener)
 
-    async def _next(self, listener: "_Listener") -> bytes:
+    async def _changes(self, listener: "_Listener") -> AsyncIterator[set[str]]:
+        while not self._closing.is_set():
+            yield await self._next(listener)
+            await _wait(self._closing, self._pause_s)
+
+    async def _next(self, listener: "_Listener") -> set[str]:
         if not await _wait(listener.news, self._keep_alive_s):
-            return b": still here\n\n"
+            return set()
         listener.news.clear()
         run_ids, listener.run_ids = listener.run_ids, set()
-        if not run_ids:
-            return b": closing\n\n"
-        return b"event: changed\ndata: " + orjson.dumps({"runs": sorted(run_ids)}) + b"\n\n"
+        return run_ids
+
+
+def event(name: str, data: object) -> bytes:
+    """One event of a stream."""
+    return b"event: " + name.encode() + b"\ndata: " + orjson.dumps(data) + b"\n\n"
 
 
 class _Listener:

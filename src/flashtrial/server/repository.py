@@ -15,10 +15,12 @@ from flashtrial.core import files, sqlite
 from flashtrial.core.clock import Clock
 from flashtrial.server.commit_queue import CommitQueue
 from flashtrial.server.ingest_body import ParsedBatch
+from flashtrial.server.retention import RetentionRules, removable
 from flashtrial.server.schema import MIGRATIONS
 from flashtrial.server.storage.batches import BatchResult, store_batch
 from flashtrial.server.storage.chores import Sealing
 from flashtrial.server.storage.heartbeats import WriterSight, store_sights
+from flashtrial.server.storage.removal import ended_runs, remove_run
 from flashtrial.server.storage.run_rows import settle_all
 
 logger = logging.getLogger(__name__)
@@ -100,6 +102,29 @@ class Repository:
 
         def work(connection: sqlite3.Connection, changed: set[str]) -> list[str]:
             found = settle_all(connection, self._deaf_before_ms())
+            changed.update(found)
+            return found
+
+        return self.submit(work)
+
+    def remove(self, run_id: str) -> Future[bool]:
+        """Remove a run for good; whether there was one. What still comes of it is refused."""
+
+        def work(connection: sqlite3.Connection, changed: set[str]) -> bool:
+            removed = remove_run(connection, run_id, self._clock.time_ms())
+            changed.update([run_id] if removed else [])
+            return removed
+
+        return self.submit(work)
+
+    def retain(self, rules: RetentionRules) -> Future[list[str]]:
+        """Remove the runs that the rules no longer keep; their ids."""
+
+        def work(connection: sqlite3.Connection, changed: set[str]) -> list[str]:
+            now_ms = self._clock.time_ms()
+            found = removable(rules, ended_runs(connection), now_ms)
+            for run_id in found:
+                remove_run(connection, run_id, now_ms)
             changed.update(found)
             return found
 

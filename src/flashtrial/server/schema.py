@@ -116,7 +116,16 @@ CREATE INDEX files_of_run ON files (run, name, step);
 CREATE INDEX files_of_content ON files (sha256)
 """
 
-MIGRATIONS: tuple[Migration, ...] = (_FIRST, _LAST_BY_SEQUENCE, _FILES, to_columns)
+# So that late records of a run that was removed do not bring a part of it back.
+_REMOVED = """
+CREATE TABLE removed (
+    run_id TEXT PRIMARY KEY,
+    removed_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX runs_forked ON runs (fork_run) WHERE fork_run IS NOT NULL
+"""
+
+MIGRATIONS: tuple[Migration, ...] = (_FIRST, _LAST_BY_SEQUENCE, _FILES, to_columns, _REMOVED)
 
 
 def version_of(connection: sqlite3.Connection) -> int:

@@ -5,8 +5,12 @@ from pathlib import Path
 
 from flashtrial.core import env
 from flashtrial.protocol.records import MAX_FRAME_BYTES
+from flashtrial.server.access.patience import BODY_PATIENCE_S
 from flashtrial.server.files.limits import BlobLimits
+from flashtrial.server.repository import SILENT_AFTER_S
+from flashtrial.server.retention import RetentionRules
 
+REQUESTS_PER_S, REQUESTS_AT_ONCE = 200.0, 1000.0
 STATIC_DIR = Path(__file__).parent / "static"
 # One frame of the largest size must fit into a request, with its envelope.
 MAX_BODY_BYTES = MAX_FRAME_BYTES + 1024 * 1024
@@ -17,7 +21,10 @@ class ServerSettings:
     """How one server behaves. `home` holds its database; what is not given is as `flashtrial up` has it on loopback.
 
     `allowed_hosts` are names beside localhost, 127.0.0.1 and [::1] under which requests may come (the bound host);
-    `allowed_origins` are origins (``http://host:port``) beside our own. `token`, when set, is needed on ``/api``.
+    `allowed_origins` are origins (``http://host:port``) beside our own. `token`, when set, is needed on ``/api``, or one
+    that it signed; each holder may then send `requests_per_s` in the long run and `requests_at_once` (0 a second: any).
+    A body takes at most `body_patience_s`, and a second more for each 4 KiB of it.
+    A run of which no owner was heard for `silent_after_s` is interrupted; `retention` removes old runs, where it is on.
     """
 
     home: Path
@@ -26,7 +33,12 @@ class ServerSettings:
     allowed_origins: tuple[str, ...] = ()
     static_dir: Path = STATIC_DIR
     max_body_bytes: int = MAX_BODY_BYTES
+    requests_per_s: float = field(default_factory=lambda: env.number(env.REQUESTS_PER_S, REQUESTS_PER_S))
+    requests_at_once: float = REQUESTS_AT_ONCE
+    body_patience_s: float = BODY_PATIENCE_S
     blob_limits: BlobLimits = field(default_factory=BlobLimits)
+    silent_after_s: float = field(default_factory=lambda: env.number(env.SILENT_AFTER_S, SILENT_AFTER_S))
+    retention: RetentionRules = field(default_factory=RetentionRules.from_env)
 
     @classmethod
     def from_env(cls) -> "ServerSettings":

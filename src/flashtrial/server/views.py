@@ -3,21 +3,28 @@ may call it; none ever waits for the writer."""
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
 import orjson
 
 from flashtrial.protocol.records import JsonValue
-from flashtrial.protocol.trials import RunStatus
 from flashtrial.server.intervals import IntervalSet
 from flashtrial.server.records import SeriesKind
+from flashtrial.server.run_query import BadCursor, BadFilter, RunQuery, sql_of
 from flashtrial.server.series_views import Number, metric_names, metric_points
 from flashtrial.server.storage.reading import reading
 from flashtrial.server.storage.series_rows import shown
 
-__all__ = ["metric_names", "metric_points", "reading"]  # what others ask here for, kept in modules of their own
+__all__ = [
+    "BadCursor",
+    "BadFilter",
+    "RunQuery",
+    "metric_names",
+    "metric_points",
+    "reading",
+]  # what others ask here for, kept in modules of their own
 
 MAX_PAGE = 1000
 
@@ -37,12 +44,34 @@ class RunView(TypedDict):
     updated_ms: int
 
 
-class RunDetail(RunView):
-    """A run with what only its own page asks for. `last_seen_ms` is the server's time of its last request."""
+class Fork(TypedDict):
+    """Where a run begins: behind this step of that run; behind its last where none is named."""
 
+    run_id: str
+    step: int | None
+
+
+class WriterView(TypedDict):
+    """A process that wrote, or writes, to the run. `heard_ms` is the server's own time of its last sign of life."""
+
+    writer_id: str
+    role: str | None
+    state: str | None
+    host: str | None
+    reason: str | None
+    heard_ms: int
+
+
+class _Facts(TypedDict):
     host: str | None
     reason: str | None
     last_seen_ms: int
+    fork: Fork | None
+    writers: list[WriterView]
+
+
+class RunDetail(RunView, _Facts):
+    """A run with what only its own page asks for. `last_seen_ms` is the server's time of its last request."""
 
 
 class RunPage(TypedDict):
@@ -71,20 +100,6 @@ class WriterCount(TypedDict):
     doubled: int
 
 
-class BadCursor(ValueError):
-    """Raised when a cursor is none that a page of runs ended with."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunQuery:
-    """Which runs, and from where on; `limit` is 1 to 1000."""
-
-    limit: int = 100
-    cursor: str | None = None
-    project: str | None = None
-    status: RunStatus | None = None
-
-
 def read_runs(db_path: Path, *, limit: int = 1000, project: str | None = None) -> list[RunView]:
     """The newest runs, straight from disk, whether a server runs or not; none when there is no database yet.
 
@@ -94,31 +109,45 @@ def read_runs(db_path: Path, *, limit: int = 1000, project: str | None = None) -
 
 
 def page_of_runs(db_path: Path, query: RunQuery) -> RunPage:
-    """One page of runs. Raises `BadCursor`."""
-    conditions, parameters = _conditions(query)
+    """One page of runs. Raises `BadCursor`, `BadFilter`."""
+    sql = sql_of(query)
     with reading(db_path) as connection:
         rows = connection.execute(
-            f"SELECT {_COLUMNS} FROM runs {conditions} ORDER BY created_ms DESC, number DESC LIMIT :limit",  # noqa: S608 - our own words
-            parameters,
+            f"SELECT {_COLUMNS} FROM runs {sql.where} ORDER BY {sql.order} LIMIT :limit OFFSET :offset",  # noqa: S608 - our own words
+            sql.parameters | {"offset": sql.offset or 0},
         ).fetchall()
         more = len(rows) > query.limit
         del rows[query.limit :]
         runs = [_run_view(connection, row) for row in rows]
-    return {"runs": runs, "next": f"{rows[-1][_CREATED]}-{rows[-1][0]}" if more else None}
+    return {"runs": runs, "next": sql.next_cursor(rows[-1][_CREATED], rows[-1][0], query.limit) if more else None}
 
 
 def read_run(db_path: Path, run_id: str) -> RunDetail | None:
     """One run, or None when there is none with this id."""
     with reading(db_path) as connection:
         row = connection.execute(
-            f"SELECT {_COLUMNS}, host, reason, last_seen_ms FROM runs WHERE id = ?",  # noqa: S608 - our own words
+            f"SELECT {_COLUMNS}, host, reason, last_seen_ms, fork_run, fork_step FROM runs WHERE id = ?",  # noqa: S608 - our own words
             (run_id,),
         ).fetchone()
         if row is None:
             return None
         view = _run_view(connection, row)
-    host, reason, last_seen_ms = row[-3:]
-    return {**view, "host": host, "reason": reason, "last_seen_ms": last_seen_ms}
+        writers = _writers_of(connection, row[0])
+    host, reason, last_seen_ms, fork_run, fork_step = row[-5:]
+    fork: Fork | None = None if fork_run is None else {"run_id": fork_run, "step": fork_step}
+    facts: _Facts = {"host": host, "reason": reason, "last_seen_ms": last_seen_ms, "fork": fork, "writers": writers}
+    return {**view, **facts}
+
+
+def _writers_of(connection: sqlite3.Connection, run: int) -> list[WriterView]:
+    rows = connection.execute(
+        "SELECT id, role, beat, host, gone_reason, heard_ms FROM writers WHERE run = ? ORDER BY number LIMIT ?",
+        (run, MAX_PAGE),
+    )
+    return [
+        {"writer_id": each, "role": role, "state": beat, "host": host, "reason": reason, "heard_ms": heard_ms}
+        for each, role, beat, host, reason, heard_ms in rows
+    ]
 
 
 def run_exists(db_path: Path, run_id: str) -> bool:
@@ -127,17 +156,37 @@ def run_exists(db_path: Path, run_id: str) -> bool:
         return connection.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone() is not None
 
 
+@dataclass(frozen=True, slots=True)
+class ConsoleQuery:
+    """Which lines of a run: behind the id `after`, or the last ones ahead of `before`; `search` is a part of them."""
+
+    run_id: str
+    after: int = 0
+    before: int | None = None
+    limit: int = MAX_PAGE
+    stream: str | None = None
+    search: str | None = None
+
+
 def console_lines(db_path: Path, run_id: str, *, after: int = 0, limit: int = MAX_PAGE) -> list[ConsoleLine]:
     """The run's lines in the order of arrival, those behind the line with id `after`."""
+    return find_lines(db_path, ConsoleQuery(run_id, after, limit=limit))
+
+
+def find_lines(db_path: Path, query: ConsoleQuery) -> list[ConsoleLine]:
+    """The lines in the order of arrival."""
+    order = "ASC" if query.before is None else "DESC"
     with reading(db_path) as connection:
         rows = connection.execute(
-            "SELECT number, time_ms, stream, line, text FROM console "
-            "WHERE run = (SELECT number FROM runs WHERE id = ?) AND number > ? ORDER BY number LIMIT ?",
-            (run_id, after, limit),
+            "SELECT number, time_ms, stream, line, text FROM console "  # noqa: S608 - our own words
+            "WHERE run = (SELECT number FROM runs WHERE id = :run_id) AND number > :after "
+            "AND number < coalesce(:before, 9223372036854775807) AND (:stream IS NULL OR stream = :stream) "
+            f"AND (:search IS NULL OR instr(text, :search)) ORDER BY number {order} LIMIT :limit",
+            asdict(query),
         ).fetchall()
     return [
         {"id": number, "time_ms": time_ms, "stream": stream, "line": line, "text": text}
-        for number, time_ms, stream, line, text in rows
+        for number, time_ms, stream, line, text in sorted(rows)
     ]
 
 
@@ -174,28 +223,6 @@ def runs_by_status(db_path: Path) -> dict[str, int]:
 
 _COLUMNS = "number, id, project, name, status, tags, config, created_ms, updated_ms, summary, counts"
 _CREATED = 7
-
-
-def _conditions(query: RunQuery) -> tuple[str, dict[str, object]]:
-    wanted: dict[str, object] = {"limit": query.limit + 1}
-    conditions = []
-    if query.cursor is not None:
-        wanted["created_ms"], wanted["number"] = _parse_cursor(query.cursor)
-        conditions.append("(created_ms, number) < (:created_ms, :number)")
-    if query.project is not None:
-        wanted["project"] = query.project
-        conditions.append("project = :project")
-    if query.status is not None:
-        wanted["status"] = query.status
-        conditions.append("status = :status")
-    return f"WHERE {' AND '.join(conditions)}" if conditions else "", wanted
-
-
-def _parse_cursor(cursor: str) -> tuple[int, int]:
-    created_ms, _, number = cursor.partition("-")
-    if not (created_ms.isdecimal() and number.isdecimal() and max(len(created_ms), len(number)) < 19):
-        raise BadCursor(f"{cursor!r:.60} is no cursor of a list of runs")
-    return int(created_ms), int(number)
 
 
 def _run_view(connection: sqlite3.Connection, row: Sequence[Any]) -> RunView:

@@ -15,6 +15,7 @@ from flashtrial.server.commit_queue import NotRunning, QueueFull
 from flashtrial.server.counters import IngestCounters
 from flashtrial.server.ingest_body import BadBody, ParsedBody, parse_json, parse_msgpack
 from flashtrial.server.repository import Repository
+from flashtrial.server.routes.shapes import ERRORS, INGEST_BODY, IngestedShape
 from flashtrial.server.storage.batches import BatchResult
 
 # Smaller bodies are parsed where they are, in a few milliseconds; larger ones would hold the loop up.
@@ -34,7 +35,13 @@ def router(repository: Repository, counters: IngestCounters) -> APIRouter:
     """The route, storing into `repository`."""
     routes = APIRouter(prefix="/api/v1", tags=["ingest"])
 
-    @routes.post("/ingest", summary="Store records; repeating a request is safe")
+    @routes.post(
+        "/ingest",
+        summary="Store records; repeating a request is safe",
+        response_model=IngestedShape,
+        responses=ERRORS,
+        openapi_extra=INGEST_BODY,
+    )
     async def ingest(request: Request) -> Response:
         answer = await _ingest(request, repository, counters)
         counters.rejected += answer.status_code >= 400
@@ -51,7 +58,7 @@ async def _ingest(request: Request, repository: Repository, counters: IngestCoun
     body = await request.body()
     try:
         parsed = parse(body) if len(body) <= INLINE_BYTES else await run_in_threadpool(parse, body)
-        results = await asyncio.wrap_future(repository.ingest(parsed.batches))
+        results = await asyncio.wrap_future(repository.ingest(parsed.batches, len(body)))
     except BadBody as error:
         return error_answer(400, "bad_body", str(error))
     except (QueueFull, NotRunning) as error:

@@ -1,5 +1,7 @@
-"""``GET /api/v1/…``: runs, their series and output, and the stream that says what changed."""
+"""``GET /api/v1/…``: runs and what is told of them, their output, and the streams that say what changed."""
 
+import asyncio
+import sqlite3
 from pathlib import Path
 from typing import Annotated
 
@@ -7,80 +9,143 @@ from fastapi import APIRouter, Query, Response
 from starlette.responses import StreamingResponse
 
 from flashtrial.protocol.trials import RunStatus
-from flashtrial.server import views
+from flashtrial.server import lists, views
 from flashtrial.server.answers import error_answer, json_answer
-from flashtrial.server.downsampling import MIN_POINTS
+from flashtrial.server.commit_queue import NotRunning, QueueFull
 from flashtrial.server.events import EventHub
-from flashtrial.server.records import MAX_INT64, SeriesKind
-from flashtrial.server.views import MAX_PAGE, BadCursor, RunQuery
+from flashtrial.server.records import MAX_INT64, MAX_NAME_CHARS
+from flashtrial.server.repository import Repository
+from flashtrial.server.routes import series, shapes
+from flashtrial.server.routes.shapes import ERRORS
+from flashtrial.server.run_stream import RunWatch, run_events
+from flashtrial.server.views import MAX_PAGE, BadCursor, BadFilter, ConsoleQuery, RunQuery
 
-MAX_SERIES = 100
+MAX_CONDITIONS = 20
 
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
-Step = Annotated[int | None, Query(ge=-MAX_INT64, le=MAX_INT64)]
+Place = Annotated[int, Query(ge=0, le=MAX_INT64)]
+Words = Annotated[list[str], Query(max_length=MAX_CONDITIONS)]
+Text = Annotated[str | None, Query(max_length=MAX_NAME_CHARS)]
 
 
-def router(db_path: Path, events: EventHub) -> APIRouter:
-    """The routes, reading from the database at `db_path`."""
-    routes = APIRouter(prefix="/api/v1", tags=["query"])
+def router(db_path: Path, events: EventHub, repository: Repository) -> APIRouter:
+    """The routes, reading from the database at `db_path`; removing is `repository`'s."""
+    routes = APIRouter(prefix="/api/v1", tags=["query"], responses=ERRORS)
     # Ids may have slashes in them, so the routes with something behind the id come first.
-    _add_series(routes, db_path)
+    series.add_series(routes, db_path)
+    _add_streams(routes, db_path, events)
+    _add_console(routes, db_path)
+    _add_lists(routes, db_path)
     _add_runs(routes, db_path)
-
-    @routes.get("/events", summary="Server-sent events: which runs changed")
-    async def changes() -> StreamingResponse:
-        return StreamingResponse(events.stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
-
+    _add_removal(routes, repository)
     return routes
 
 
+def _add_streams(routes: APIRouter, db_path: Path, events: EventHub) -> None:
+    @routes.get("/events", summary="Server-sent events: which runs changed", response_class=StreamingResponse)
+    async def changes() -> StreamingResponse:
+        return _stream(events.stream())
+
+    @routes.get(
+        "/runs/{run_id:path}/events",
+        summary="Server-sent events of one run: its row, new points, new lines",
+        response_class=StreamingResponse,
+    )
+    async def run_changes(run_id: str, name: series.Names = (), console_after: Place = 0) -> Response:  # type: ignore[assignment]  # an empty default
+        """Events are ``run`` (the run), ``metrics`` (``{"name", "points"}``, from the last step told on) and
+        ``console`` (``{"lines", "next"}``). What was there before the stream began is told first."""
+        if not await asyncio.to_thread(views.run_exists, db_path, run_id):
+            return _no_such_run(run_id)
+        return _stream(run_events(db_path, events, RunWatch(run_id, tuple(name), console_after)))
+
+
+def _stream(blocks: object) -> StreamingResponse:
+    return StreamingResponse(blocks, media_type="text/event-stream", headers={"Cache-Control": "no-store"})  # type: ignore[arg-type]
+
+
 def _add_runs(routes: APIRouter, db_path: Path) -> None:
-    @routes.get("/runs", summary="Runs, newest first")
+    @routes.get("/runs", summary="Runs, newest first or sorted", response_model=shapes.RunPageShape)
     def runs(
-        limit: Limit = 100, cursor: str | None = None, project: str | None = None, status: RunStatus | None = None
+        *,
+        limit: Limit = 100,
+        cursor: str | None = None,
+        project: Text = None,
+        status: RunStatus | None = None,
+        tag: Words = [],  # noqa: B006 - FastAPI copies it
+        filter: Words = [],  # noqa: A002, B006
+        search: Text = None,
+        sort: Text = None,
     ) -> Response:
+        """A filter is ``config.NAME OP VALUE`` or ``metric.NAME OP VALUE`` without spaces, OP one of = != < <= > >=;
+        a sort is created, updated, name, config.NAME or metric.NAME, with - in front for descending."""
+        query = RunQuery(limit, cursor, project, status, tuple(tag), tuple(filter), search, sort)
         try:
-            return json_answer(views.page_of_runs(db_path, RunQuery(limit, cursor, project, status)))
+            return json_answer(views.page_of_runs(db_path, query))
         except BadCursor as error:
             return error_answer(400, "bad_cursor", str(error))
+        except BadFilter as error:
+            return error_answer(400, "bad_filter", str(error))
 
-    @routes.get("/runs/{run_id:path}/console", summary="What the run printed, in the order of arrival")
-    def console(run_id: str, after: Annotated[int, Query(ge=0, le=MAX_INT64)] = 0, limit: Limit = MAX_PAGE) -> Response:
-        lines = views.console_lines(db_path, run_id, after=after, limit=limit)
-        if not lines and not views.run_exists(db_path, run_id):
-            return _no_such_run(run_id)
-        return json_answer({"lines": lines, "next": lines[-1]["id"] if lines else after})
-
-    @routes.get("/runs/{run_id:path}", summary="One run")
+    @routes.get("/runs/{run_id:path}", summary="One run", response_model=shapes.RunDetailShape)
     def run(run_id: str) -> Response:
         found = views.read_run(db_path, run_id)
         return _no_such_run(run_id) if found is None else json_answer(found)
 
 
-def _add_series(routes: APIRouter, db_path: Path) -> None:
-    @routes.get("/runs/{run_id:path}/metric-names", summary="The names of a run's series")
-    def metric_names(run_id: str) -> Response:
-        if not views.run_exists(db_path, run_id):
-            return _no_such_run(run_id)
-        names = views.metric_names(db_path, run_id)
-        return json_answer({"names": names[SeriesKind.METRIC], "system": names[SeriesKind.SYSTEM]})
-
-    @routes.get("/runs/{run_id:path}/metrics", summary="The points of a series, thinned so that lows and highs stay")
-    def metrics(
+def _add_console(routes: APIRouter, db_path: Path) -> None:
+    @routes.get(
+        "/runs/{run_id:path}/console",
+        summary="What the run printed, in the order of arrival",
+        response_model=shapes.ConsoleShape,
+    )
+    def console(
         run_id: str,
-        name: Annotated[list[str], Query(min_length=1, max_length=MAX_SERIES)],
-        start: Step = None,
-        end: Step = None,
-        points: Annotated[int, Query(ge=MIN_POINTS, le=100_000)] = 1000,
+        *,
+        after: Place = 0,
+        before: Annotated[int | None, Query(ge=1, le=MAX_INT64)] = None,
+        limit: Limit = MAX_PAGE,
+        stream: Annotated[str | None, Query(pattern="^(stdout|stderr)$")] = None,
+        search: Text = None,
     ) -> Response:
-        """Points are ``[step, time_ms, value]``. Several names give ``{"series": [{"name", "points"}, …]}``."""
+        """Lines behind the one with id `after`; with `before`, the last ones ahead of that."""
+        query = ConsoleQuery(run_id, after, before, limit, stream, search)
+        lines = views.find_lines(db_path, query)
+        if not lines and not views.run_exists(db_path, run_id):
+            return _no_such_run(run_id)
+        return json_answer({"lines": lines, "next": lines[-1]["id"] if lines else after})
+
+
+def _add_lists(routes: APIRouter, db_path: Path) -> None:
+    @routes.get("/projects", summary="Projects and how many runs each has", response_model=shapes.CountsShape)
+    def projects(offset: Place = 0, limit: Limit = 100) -> Response:
+        return json_answer(lists.projects(db_path, offset, limit))
+
+    @routes.get("/tags", summary="Tags and how many runs have each", response_model=shapes.CountsShape)
+    def tags(project: Text = None, offset: Place = 0, limit: Limit = 100) -> Response:
+        return json_answer(lists.tags(db_path, project, offset, limit))
+
+    @routes.get(
+        "/runs/{run_id:path}/changes",
+        summary="State, config and tags of a run, as they were told",
+        response_model=shapes.ChangesShape,
+    )
+    def changes(run_id: str, offset: Place = 0, limit: Limit = 100) -> Response:
         if not views.run_exists(db_path, run_id):
             return _no_such_run(run_id)
-        series = [
-            {"name": one, "points": views.metric_points(db_path, run_id, one, start=start, end=end, limit=points)}
-            for one in name
-        ]
-        return json_answer(series[0] if len(series) == 1 else {"series": series})
+        return json_answer(lists.changes(db_path, run_id, offset, limit))
+
+
+def _add_removal(routes: APIRouter, repository: Repository) -> None:
+    @routes.delete(
+        "/runs/{run_id:path}", summary="Remove a run for good", response_model=shapes.RemovedShape, tags=["control"]
+    )
+    async def remove(run_id: str) -> Response:
+        """What still comes of it is refused. Runs that were forked from it lose the part of their curves before."""
+        try:
+            removed = await asyncio.wrap_future(repository.remove(run_id))
+        except (QueueFull, NotRunning, sqlite3.Error) as error:
+            return error_answer(503, "busy", str(error), {"Retry-After": "1"})
+        return json_answer({"removed": run_id}) if removed else _no_such_run(run_id)
 
 
 def _no_such_run(run_id: str) -> Response:

@@ -21,6 +21,7 @@ from flashtrial.server.records import (
 )
 from flashtrial.server.run_facts import DEFAULT_PROJECT
 from flashtrial.server.storage import run_rows, series_rows
+from flashtrial.server.storage.removal import was_removed
 from flashtrial.server.storage.run_rows import RunKey
 
 
@@ -41,6 +42,9 @@ def store_batch(connection: sqlite3.Connection, batch: ParsedBatch, now_ms: int,
     if not batch.records:  # a sign of life; it creates nothing
         connection.execute("UPDATE runs SET last_seen_ms = ? WHERE id = ?", (now_ms, batch.run_id))
         return BatchResult(batch.run_id, batch.writer_id, 0, 0, batch.refused, batch.error)
+    if _is_gone(connection, batch.run_id):
+        gone = tuple(Refusal(record.seq, "the run was removed") for record in batch.records)
+        return BatchResult(batch.run_id, batch.writer_id, 0, 0, (*batch.refused, *gone), batch.error)
     run = _run(connection, batch, now_ms)
     writer, taken = _writer(connection, run, batch.writer_id)
     fresh = [record for record in batch.records if taken.add(record.seq)]
@@ -51,6 +55,11 @@ def store_batch(connection: sqlite3.Connection, batch: ParsedBatch, now_ms: int,
         run_rows.settle(connection, run.number, deaf_before_ms)
     duplicates = len(batch.records) - len(fresh)
     return BatchResult(batch.run_id, batch.writer_id, len(fresh), duplicates, batch.refused, batch.error)
+
+
+def _is_gone(connection: sqlite3.Connection, run_id: str) -> bool:
+    known = connection.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone()
+    return known is None and was_removed(connection, run_id)
 
 
 def _run(connection: sqlite3.Connection, batch: ParsedBatch, now_ms: int) -> RunKey:

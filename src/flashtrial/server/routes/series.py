@@ -1,0 +1,90 @@
+"""``GET /api/v1/runs/{id}/metrics`` and beside it: names and curves of a run's series."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Response
+
+from flashtrial.server import series_views, views
+from flashtrial.server.answers import error_answer, json_answer
+from flashtrial.server.downsampling import MIN_POINTS
+from flashtrial.server.records import MAX_INT64, SeriesKind
+from flashtrial.server.routes import shapes
+from flashtrial.server.series_views import SeriesQuery
+
+MAX_SERIES = 100
+
+Step = Annotated[int | None, Query(ge=-MAX_INT64, le=MAX_INT64)]
+Names = Annotated[list[str], Query(max_length=MAX_SERIES)]
+SomeNames = Annotated[list[str], Query(min_length=1, max_length=MAX_SERIES)]
+Points = Annotated[int, Query(ge=MIN_POINTS, le=100_000)]
+Attempts = Literal["newest", "all"]
+
+_CURVES = shapes.SeriesShape | shapes.AttemptsShape | shapes.ManyShape
+
+
+def add_series(routes: APIRouter, db_path: Path) -> None:
+    """Put the routes in."""
+
+    @routes.get(
+        "/runs/{run_id:path}/metric-names", summary="The names of a run's series", response_model=shapes.NamesShape
+    )
+    def metric_names(run_id: str) -> Response:
+        if not views.run_exists(db_path, run_id):
+            return _no_such_run(run_id)
+        names = series_views.metric_names(db_path, run_id)
+        return json_answer({"names": names[SeriesKind.METRIC], "system": names[SeriesKind.SYSTEM]})
+
+    @routes.get(
+        "/runs/{run_id:path}/metrics",
+        summary="The points of a series, thinned so that lows and highs stay",
+        response_model=_CURVES,
+    )
+    def metrics(
+        run_id: str,
+        name: SomeNames,
+        *,
+        start: Step = None,
+        end: Step = None,
+        points: Points = 1000,
+        attempts: Attempts = "newest",
+    ) -> Response:
+        """Points are ``[step, time_ms, value]``. Several names give ``{"series": [{"name", "points"}, …]}``.
+
+        Where steps went back, or the run was gone on with, later points take the place of earlier ones; with
+        ``attempts=all`` each comes by itself, as ``{"name", "attempts": [{"attempt", "writer_id", "points"}]}``.
+        """
+        return _answer(db_path, [SeriesQuery(run_id, one, start, end, points) for one in name], attempts)
+
+    @routes.get(
+        "/runs/{run_id:path}/system",
+        summary="The same of the machine's figures",
+        response_model=_CURVES,
+    )
+    def system(
+        run_id: str,
+        name: SomeNames,
+        *,
+        start: Step = None,
+        end: Step = None,
+        points: Points = 1000,
+        attempts: Attempts = "newest",
+    ) -> Response:
+        kind = SeriesKind.SYSTEM
+        return _answer(db_path, [SeriesQuery(run_id, one, start, end, points, kind) for one in name], attempts)
+
+
+def _answer(db_path: Path, queries: list[SeriesQuery], attempts: Attempts) -> Response:
+    if not views.run_exists(db_path, queries[0].run_id):
+        return _no_such_run(queries[0].run_id)
+    found: list[dict[str, object]] = [
+        {"name": query.name, "attempts": series_views.attempts(db_path, query)}
+        if attempts == "all"
+        else {"name": query.name, "points": series_views.curve(db_path, query)}
+        for query in queries
+    ]
+    return json_answer(found[0] if len(found) == 1 else {"series": found})
+
+
+def _no_such_run(run_id: str) -> Response:
+    return error_answer(404, "no_such_run", f"there is no run {run_id!r:.200}")

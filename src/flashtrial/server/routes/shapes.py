@@ -1,0 +1,216 @@
+"""The shapes of answers and bodies, for the description in OpenAPI alone: answers are written without going through
+them, and the body of an ingest request is taken apart by hand."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+Number = float | Literal["NaN", "Infinity", "-Infinity"]
+
+
+class ErrorShape(BaseModel):
+    """Why there is no answer; `error` is a stable word for programs."""
+
+    error: str
+    message: str
+
+
+class RunShape(BaseModel):
+    """A run as lists show it; times are milliseconds since the epoch."""
+
+    id: str
+    project: str
+    name: str
+    status: str
+    tags: list[str]
+    config: dict[str, Any]
+    summary: dict[str, Number]
+    points: dict[str, int]
+    created_ms: int
+    updated_ms: int
+
+
+class ForkShape(BaseModel):
+    """Where a run begins: behind this step of that run."""
+
+    run_id: str
+    step: int | None
+
+
+class WriterShape(BaseModel):
+    """A process that writes, or wrote, to the run."""
+
+    writer_id: str
+    role: str | None
+    state: str | None
+    host: str | None
+    reason: str | None
+    heard_ms: int
+
+
+class RunDetailShape(RunShape):
+    """One run with all that its page shows."""
+
+    host: str | None
+    reason: str | None
+    last_seen_ms: int
+    fork: ForkShape | None
+    writers: list[WriterShape]
+
+
+class RunPageShape(BaseModel):
+    """Runs, and the cursor of the next page."""
+
+    runs: list[RunShape]
+    next: str | None
+
+
+class SeriesShape(BaseModel):
+    """The curve of one series: [step, time_ms, value]."""
+
+    name: str
+    points: list[tuple[int, int, Number]]
+
+
+class AttemptShape(BaseModel):
+    """One attempt of a series."""
+
+    attempt: int
+    writer_id: str
+    points: list[tuple[int, int, Number]]
+
+
+class AttemptsShape(BaseModel):
+    """All attempts of one series, apart."""
+
+    name: str
+    attempts: list[AttemptShape]
+
+
+class ManyShape(BaseModel):
+    """Several series, in the order asked for."""
+
+    series: list[SeriesShape | AttemptsShape]
+
+
+class NamesShape(BaseModel):
+    """The names of a run's series."""
+
+    names: list[str]
+    system: list[str]
+
+
+class LineShape(BaseModel):
+    """One printed line."""
+
+    id: int
+    time_ms: int
+    stream: str
+    line: int
+    text: str
+
+
+class ConsoleShape(BaseModel):
+    """Printed lines, and the id to go on behind."""
+
+    lines: list[LineShape]
+    next: int
+
+
+class CountShape(BaseModel):
+    """A project or a tag, and how many runs have it."""
+
+    name: str
+    runs: int
+
+
+class CountsShape(BaseModel):
+    """Projects or tags, and where the next page starts."""
+
+    items: list[CountShape]
+    next: int | None
+
+
+class ChangeShape(BaseModel):
+    """One state, config or tags record of a run."""
+
+    writer_id: str
+    seq: int
+    time_ms: int
+    kind: str
+    body: dict[str, Any]
+
+
+class ChangesShape(BaseModel):
+    """What happened to a run, by time."""
+
+    changes: list[ChangeShape]
+    next: int | None
+
+
+class RemovedShape(BaseModel):
+    """The run is no more."""
+
+    removed: str
+
+
+class RecordShape(BaseModel):
+    """One record of an ingest request; bodies by kind are described in `flashtrial.protocol.records`."""
+
+    run_id: str
+    writer_id: str
+    seq: int
+    kind: Literal["metric", "system", "console", "config", "tags", "data", "file", "state"]
+    time_ms: int
+    body: dict[str, Any]
+
+
+class RefusalShape(BaseModel):
+    """A record that was not stored, and why."""
+
+    seq: int
+    reason: str
+
+
+class ResultShape(BaseModel):
+    """What became of one writer's records: what is not refused is stored and committed."""
+
+    run_id: str
+    writer_id: str
+    stored: int
+    duplicates: int
+    refused: list[RefusalShape]
+    error: str | None = None
+
+
+class RefusedLineShape(BaseModel):
+    """A line that names no record."""
+
+    line: int
+    reason: str
+
+
+class IngestedShape(BaseModel):
+    """A result for each writer, in the order of the batches."""
+
+    results: list[ResultShape]
+    refused_lines: list[RefusedLineShape] | None = None
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorShape} for status in (400, 401, 403, 404, 413, 415, 422, 503)
+}
+
+_RECORDS = {"type": "array", "items": RecordShape.model_json_schema()}
+INGEST_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": _RECORDS},
+            "application/x-ndjson": {"schema": {"type": "string", "description": "one record a line"}},
+            "application/msgpack": {
+                "schema": {"type": "string", "format": "binary", "description": "[{run_id, writer_id, frames}, …]"}
+            },
+        },
+    }
+}

@@ -1,0 +1,46 @@
+"""What the server does by itself, as one task of its lifespan: runs nobody lives for are marked, old ones are removed.
+
+The task only asks the repository, whose thread does the work; an error is logged and the next round tries again.
+"""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Awaitable, Callable
+
+from flashtrial.core.errors import FlashtrialError
+from flashtrial.server.repository import Repository
+from flashtrial.server.retention import RetentionRules
+
+logger = logging.getLogger(__name__)
+
+LONGEST_REAP_PAUSE_S = 15.0
+SHORTEST_REAP_PAUSE_S = 0.1
+RETENTION_PAUSE_S = 3600.0
+
+
+async def keep_up(repository: Repository, silent_after_s: float, rules: RetentionRules) -> None:
+    """Reap and retain until cancelled."""
+
+    async def retain() -> None:
+        removed = await asyncio.wrap_future(repository.retain(rules))
+        if removed:
+            logger.info("%d runs removed by the rules of retention", len(removed), extra={"action": "retention"})
+
+    async def reap() -> None:
+        await asyncio.wrap_future(repository.reap())
+
+    pause_s = min(LONGEST_REAP_PAUSE_S, max(SHORTEST_REAP_PAUSE_S, silent_after_s / 4))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_again_and_again(reap, pause_s))
+        if rules.is_on:
+            tasks.create_task(_again_and_again(retain, RETENTION_PAUSE_S))
+
+
+async def _again_and_again(chore: Callable[[], Awaitable[None]], pause_s: float) -> None:
+    while True:
+        try:
+            await chore()
+        except (FlashtrialError, sqlite3.Error):
+            logger.warning("a chore failed", exc_info=True, extra={"action": "upkeep_failed"})
+        await asyncio.sleep(pause_s)
