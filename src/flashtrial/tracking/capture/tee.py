@@ -22,6 +22,10 @@ from flashtrial.tracking.capture.recorder import ConsoleRecorder
 from flashtrial.tracking.capture.redirection import copy_window_size
 
 CHUNK_BYTES: Final = 256 * 1024
+# Of a program that writes line by line a few lines are taken at once: less than anybody sees on a terminal, and each
+# awakening costs more than the lines. Not where much comes: a pseudo-terminal holds back who fills its 4 KiB.
+GATHER_S: Final = 0.005
+LITTLE_BYTES: Final = 1024
 TICK_S: Final = 1.0
 BUSY_TICK_S: Final = 0.02
 ORPHAN_GRACE_S: Final = 5.0
@@ -71,35 +75,38 @@ class Tee:
             self._control.setblocking(False)
             self._selector.register(self._control, selectors.EVENT_READ, None)
         while self._open or self._recorder is not None:
+            came = 0
             for key, _ in self._selector.select(self._tick_s()):
                 if key.data is None:
                     self._listen()
                 else:
-                    self._pass_on(key.data)
+                    came += self._pass_on(key.data)
             self._look_around()
+            if 0 < came < LITTLE_BYTES:
+                time.sleep(GATHER_S)
         self._selector.close()
 
     def _tick_s(self) -> float:
         return TICK_S if self._ends_at is None and self._open else BUSY_TICK_S
 
-    def _pass_on(self, number: int) -> bool:
-        """One chunk; whether there was one."""
+    def _pass_on(self, number: int) -> int:
+        """One chunk; the number of its bytes."""
         piped = self._open[number]
         try:
             data = os.read(piped.read_end, CHUNK_BYTES)
         except BlockingIOError:
-            return False
+            return 0
         except OSError:  # what a pseudo-terminal says when nobody has its other end any more
             data = b""
         if not data:
             self._forget(number)
-            return False
+            return 0
         if number not in self._broken and not _write_all(piped.original, data):
             self._broken.add(number)
             self._tell(f"broken {number}\n")
         if self._recorder is not None:
             self._recorder.feed(piped.stream, data)
-        return True
+        return len(data)
 
     def _forget(self, number: int) -> None:
         """Nobody can write there any more."""
