@@ -1,0 +1,93 @@
+"""Runs to different servers in one home, writers that are killed, and the soak in small."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flashtrial.tracking.handover import HandoverPipe, hand_over
+from testkit import wait_until
+
+from .conftest import Lab, StandIn, kill
+
+pytestmark = pytest.mark.integration
+
+SOAK = Path(__file__).resolve().parents[3] / "bench" / "soak_tracking.py"
+LOG_AND_WAIT = "import flashtrial, signal; flashtrial.init(run_id={run!r}).log({{'x': 1.0}}); signal.pause()"
+
+
+def test_runs_to_different_servers_in_one_home_each_reach_theirs_with_their_own_token(lab: Lab) -> None:
+    with StandIn() as first, StandIn() as second:
+        runs = {"run_a": (first, "token-a"), "run_b": (second, "token-b")}
+        second.faults += [(401, {}, b"")] * 3  # one that wants a token gets it when it is handed over
+        trainers = [
+            lab.start(LOG_AND_WAIT.format(run=run), FLASHTRIAL_URL=server.url, FLASHTRIAL_TOKEN=token)
+            for run, (server, token) in runs.items()
+        ]
+        for run, (server, _) in runs.items():
+            wait_until(lambda run=run, server=server: server.backend.records(run), 30, f"the records of {run}")  # type: ignore[misc]
+        script = "import flashtrial\nwith flashtrial.init(run_id='run_b2') as run: run.log({'x': 1.0})"
+        ended = lab.run(script, FLASHTRIAL_URL=second.url, FLASHTRIAL_TOKEN="token-b")
+        assert ended.status == 0, ended
+        for trainer in trainers:
+            kill(trainer)
+        lab.wait_until_synced()
+        assert {record.run_id for record in first.backend.stored.values()} == {"run_a"}
+        assert {record.run_id for record in second.backend.stored.values()} == {"run_b", "run_b2"}
+        # of two trainers that start at once one starts the sync process, and the other one's token comes a little later
+        assert {headers.get("Authorization") for headers in first.headers} <= {None, "Bearer token-a"}
+        assert {headers.get("Authorization") for headers in second.headers} <= {None, "Bearer token-b"}
+        assert second.headers[-1]["Authorization"] == "Bearer token-b"
+        assert "token" not in "".join(path.read_text("latin-1") for path in lab.home.rglob("*") if path.is_file())
+
+
+def test_a_killed_trainer_is_told_of_with_what_is_known_of_why(lab: Lab) -> None:
+    with StandIn() as server:
+        lab.url = server.url
+        trainer = lab.start(LOG_AND_WAIT.format(run="run_1"))
+        wait_until(lambda: server.notices("alive"), 30, "the trainer to be told of")
+        kill(trainer)
+        lab.wait_until_synced()
+        [notice] = server.notices("gone")
+        assert (notice["run_id"], notice["role"], notice["ended"]) == ("run_1", "owner", False)
+        assert f"process {trainer.pid}" in notice["reason"]
+        assert notice["last_seq"] == max(seq for _, _, seq in server.backend.stored)
+
+
+def test_a_run_that_finished_is_told_of_as_ended(lab: Lab) -> None:
+    with StandIn() as server:
+        lab.url = server.url
+        assert lab.run("import flashtrial\nwith flashtrial.init() as run: run.log({'x': 1.0})").status == 0
+        lab.wait_until_synced()
+        assert [(notice["ended"], notice["reason"]) for notice in server.notices("gone")] == [(True, None)]
+
+
+def test_a_token_is_handed_over_through_a_pipe_and_to_nobody_else(tmp_path: Path) -> None:
+    assert not hand_over(tmp_path, "http://u", "secret")  # nobody reads
+    (tmp_path / "handover").write_bytes(b"")
+    assert not hand_over(tmp_path, "http://u", "secret")  # no pipe: nothing is written to a file
+    assert (tmp_path / "handover").read_bytes() == b""
+    pipe = HandoverPipe(tmp_path)
+    pipe.open()
+    assert hand_over(tmp_path, "http://u", "secret")
+    assert hand_over(tmp_path, "", "other")
+    assert list(pipe.take()) == [("http://u", "secret"), ("", "other")]
+    assert list(pipe.take()) == []
+    pipe.close()
+    assert not (tmp_path / "handover").exists()
+
+
+@pytest.mark.parametrize("seed", [11])
+def test_kills_of_writers_sync_process_and_server_lose_and_double_nothing(seed: int, tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, str(SOAK), "--kills", "8", "--seed", str(seed), "--writers", "2"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=55,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "lost: 0" in ended.stdout
