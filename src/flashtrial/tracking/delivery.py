@@ -8,6 +8,7 @@ from pathlib import Path
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.tracking.outbox import cursor_path, dead_path
 from flashtrial.tracking.progress import read_cursor, read_dead, read_status
+from flashtrial.tracking.uploads import FILES, pending_files
 
 DESTINATION = "native"
 POLL_S = 0.01
@@ -21,7 +22,8 @@ class FinishReport:
 
     `lost` records never reached the disk. Pending ones are on the disk and are sent by the sync process, now or after
     a later start; `outage` says why they wait, where that is known. Inside a worker (`is_in_worker`) that is the
-    ordinary course: the worker's sync process outlives the call, and nobody waited for it.
+    ordinary course: the worker's sync process outlives the call, and nobody waited for it. `files_pending` files are
+    staged on the disk and their bytes not at the server yet; `files_refused` it will never take.
     """
 
     run_id: str
@@ -34,11 +36,17 @@ class FinishReport:
     lost: int
     outage: str | None
     is_in_worker: bool = False
+    files_pending: int = 0
+    files_refused: int = 0
 
     def __str__(self) -> str:
         parts = self._left_to_the_worker() if self.pending and self.is_in_worker else self._sent()
         if self.refused:
             parts.append(f"{self.refused} were refused and set aside")
+        if self.files_pending:
+            parts.append(f"{_count(self.files_pending, 'file')} to be uploaded yet")
+        if self.files_refused:
+            parts.append(f"{_count(self.files_refused, 'file')} refused and set aside")
         if self.lost:
             parts.append(f"{self.lost} could not be written and are lost")
         return f"run {self.run_id} {self.status}: {'; '.join(parts)}; {self.url}"
@@ -64,6 +72,8 @@ class Delivery:
     refused: int
     pending: int
     outage: str | None
+    files_pending: int = 0
+    files_refused: int = 0
 
 
 def wait_for_all(
@@ -80,6 +90,8 @@ def wait_for_all(
         refused=sum(one.refused for one in each),
         pending=sum(one.pending for one in each),
         outage=next((one.outage for one in each if one.outage), None),
+        files_pending=sum(one.files_pending for one in each),
+        files_refused=sum(one.files_refused for one in each),
     )
 
 
@@ -93,7 +105,10 @@ def wait_for_delivery(
     """
     started = time.monotonic()
     next_look_s = 0.0
-    while (settled := _settled(outbox, writer_id, last_seq)) < last_seq:
+    has_files = pending_files(outbox, writer_id) > 0
+    while (settled := _settled(outbox, writer_id, last_seq)) < last_seq or (
+        has_files and _settled(outbox, writer_id, last_seq, FILES) < last_seq
+    ):
         waited_s = time.monotonic() - started
         if waited_s >= timeout_s or (waited_s >= OUTAGE_PATIENCE_S and _outage(outbox)):
             break
@@ -103,13 +118,24 @@ def wait_for_delivery(
         time.sleep(min(POLL_S, timeout_s))
     refused = len(read_dead(dead_path(outbox, writer_id, DESTINATION)))
     pending = max(last_seq - settled, 0)
-    return Delivery(max(settled - refused, 0), refused, pending, _outage(outbox) if pending else None)
+    return Delivery(
+        max(settled - refused, 0),
+        refused,
+        pending,
+        _outage(outbox) if pending else None,
+        files_pending=pending_files(outbox, writer_id) if has_files else 0,
+        files_refused=len(read_dead(dead_path(outbox, writer_id, FILES))),
+    )
 
 
-def _settled(outbox: Path, writer_id: str, last_seq: int) -> int:
+def _settled(outbox: Path, writer_id: str, last_seq: int, destination: str = DESTINATION) -> int:
     """How far the writer's records have come; to the end when all is gone from the disk, as it is once that is so."""
-    settled = read_cursor(cursor_path(outbox, writer_id, DESTINATION)).seq
+    settled = read_cursor(cursor_path(outbox, writer_id, destination)).seq
     return settled if settled or any(outbox.glob(f"{writer_id}.*")) else last_seq
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _outage(outbox: Path) -> str | None:

@@ -290,6 +290,8 @@ class Run:
             lost=writer.lost,
             outage=delivery.outage,
             is_in_worker=writer.settings.worker_id is not None,
+            files_pending=delivery.files_pending,
+            files_refused=delivery.files_refused,
         )
 
 
@@ -298,7 +300,8 @@ open_runs: OpenRuns[Run] = OpenRuns()
 
 def _is_worth_a_warning(report: FinishReport, waited_s: float) -> bool:
     """Whether a user who does not look at the report must hear of it: Python shows warnings where nobody set it up."""
-    return bool(report.lost or report.refused or (report.pending and waited_s > 0 and not report.is_in_worker))
+    waits = (report.pending or report.files_pending) and waited_s > 0 and not report.is_in_worker
+    return bool(report.lost or report.refused or report.files_refused or waits)
 
 
 def _wait_s(settings: EffectiveSettings, said_s: float | None, wait: bool | None) -> float:

@@ -138,7 +138,8 @@ class Sync:
             self._deliver_apart(parcels, rejected)
             return
         for (feed, parcel), receipt in zip(parcels, receipts, strict=True):
-            feed.apply(settle(parcel, receipt, self._clock.time_ms()))
+            if not receipt.is_unfinished:
+                feed.apply(settle(parcel, receipt, self._clock.time_ms()))
 
     def _deliver_apart(self, parcels: Sequence[tuple[Feed, Parcel]], rejected: Rejected) -> None:
         """One parcel of a rejected request is to blame: ask for each alone."""

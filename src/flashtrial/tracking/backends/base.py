@@ -51,13 +51,15 @@ class RefusedRecord:
 class BatchReceipt:
     """What became of one batch: what is not in `refused` is stored for good.
 
-    With `error` set, the batch was damaged: nothing is known of any of its records.
+    With `error` set, the batch was damaged: nothing is known of any of its records. With `is_unfinished`, time was over
+    before all of it was taken: the same is to be sent again at once, and goes on where it was.
     """
 
     stored: int = 0
     duplicates: int = 0
     refused: tuple[RefusedRecord, ...] = ()
     error: str | None = None
+    is_unfinished: bool = False
 
 
 class Backend(Protocol):

@@ -14,10 +14,12 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from flashtrial.core import env
 from flashtrial.core.clock import Clock
 from flashtrial.protocol.records import Batch, DamagedFrame, JournalHeader
 from flashtrial.tracking.backends.base import Backend, BatchReceipt, Outage
 from flashtrial.tracking.backends.native import NativeBackend
+from flashtrial.tracking.backends.native_files import FileBackend
 from flashtrial.tracking.handover import HandoverPipe
 from flashtrial.tracking.journal_reader import JournalReader
 from flashtrial.tracking.limits import WhenFull
@@ -28,6 +30,7 @@ from flashtrial.tracking.sending.compaction import Compaction
 from flashtrial.tracking.sending.outbox_state import OutboxState
 from flashtrial.tracking.sending.routes import NATIVE, Destination, Destinations, Route
 from flashtrial.tracking.sync import POLL_S, Stop, Sync
+from flashtrial.tracking.uploads import FILES, WithFiles
 
 LIMIT_LOOK_EVERY_S = 1.0
 GATE_TIMEOUT_S = 1.0
@@ -92,9 +95,9 @@ class Couriers:
     ) -> None:
         self._outbox = outbox
         self._home = home
-        self._environment = environment
+        self._environment = {**environment, env.OUTBOX: str(outbox)}  # backends look there for staged files
         self._clock = clock
-        self._destinations = destinations
+        self._destinations = WithFiles(destinations, outbox)
         self._state = OutboxState(outbox, clock)
         self._addresses = Addresses(home, environment)
         self._handover = HandoverPipe(outbox)
@@ -165,6 +168,8 @@ class Couriers:
         """Look at the headers of journals that are new; whether one names a destination that nobody serves yet."""
         found = list_segments(self._outbox)
         self._looked_at &= found.keys()
+        if self._destinations.have_appeared():  # files were staged: journals seen before have one destination more
+            self._looked_at.clear()
         before = len(self._couriers)
         for writer_id in found.keys() - self._looked_at:
             with contextlib.suppress(OSError):
@@ -206,6 +211,8 @@ class Couriers:
     def _backend(self, destination: Destination) -> Backend:
         if destination.name == NATIVE:
             return NativeBackend(lambda: self._addresses.find(destination.url))
+        if destination.name == FILES:
+            return FileBackend(self._outbox, lambda: self._addresses.find(destination.url), self._destinations)
         return LateBackend(destination.name, lambda: load_backend(destination.name, self._home, self._environment))
 
 
