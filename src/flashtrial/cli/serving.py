@@ -18,6 +18,7 @@ from flashtrial.cli.one_port import Listener, OnePortServer
 from flashtrial.cli.up import Say, UpOptions, is_loopback, own_instance, say_who_may_come
 from flashtrial.core import env, log
 from flashtrial.local_runpod.auth import load_or_make_key
+from flashtrial.server.access.heads import PatientProtocol
 from flashtrial.server.app import ServerSettings, create_app, end_streams
 
 if TYPE_CHECKING:
@@ -80,7 +81,12 @@ def _local_runpod(home: Path, options: UpOptions, listener: Listener, key: str) 
 
 def _uvicorn_config(app: FastAPI) -> uvicorn.Config:
     return uvicorn.Config(
-        app, log_config=None, access_log=False, timeout_graceful_shutdown=one_port.GRACE_S, lifespan="on"
+        app,
+        http=PatientProtocol,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=one_port.GRACE_S,
+        lifespan="on",
     )
 
 

@@ -5,7 +5,6 @@ the `Host` and `Origin` headers that the browser writes, so those decide, before
 """
 
 import asyncio
-import hmac
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
@@ -24,8 +23,6 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-_WHO_ARE_YOU = "a bearer token is needed: clients take it from FLASHTRIAL_TOKEN"
-_CHALLENGE = {"WWW-Authenticate": "Bearer"}
 _HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -55,7 +52,7 @@ class HostGuard:
         if scope["type"] == "lifespan" or (problem := self._problem(Headers(scope=scope))) is None:
             await self._app(scope, receive, send)
         else:
-            await _refuse(scope, receive, send, error_answer(403, "forbidden", problem))
+            await refuse(scope, receive, send, error_answer(403, "forbidden", problem))
 
     def _problem(self, headers: Headers) -> str | None:
         hosts = [_name_and_port(f"//{host}") for host in headers.getlist("host")]
@@ -88,28 +85,6 @@ def _name_and_port(address: str) -> tuple[str, int | None] | None:
         return None
 
 
-class BearerGuard:
-    """Asks for ``Authorization: Bearer <token>`` on the paths below `prefixes`; 401 without.
-
-    With no token configured it lets everything pass.
-    """
-
-    def __init__(self, app: ASGIApp, token: str | None, prefixes: Iterable[str] = ("/api",)) -> None:
-        self._app = app
-        self._expected = None if token is None else f"Bearer {token}".encode()
-        self._prefixes = tuple(prefixes)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or not _is_below(scope["path"], self._prefixes) or self._is_known(scope):
-            await self._app(scope, receive, send)
-        else:
-            await _refuse(scope, receive, send, error_answer(401, "unauthorized", _WHO_ARE_YOU, _CHALLENGE))
-
-    def _is_known(self, scope: Scope) -> bool:
-        given = Headers(scope=scope).get("authorization", "")
-        return self._expected is None or hmac.compare_digest(given.encode("latin-1"), self._expected)
-
-
 class BodyLimit:
     """Counts a request's body while it is read; past `max_bytes` the reader gets `BodyTooLarge`, the client 413.
 
@@ -131,16 +106,16 @@ class BodyLimit:
         if scope["type"] != "http" or not self._is_limited(scope["path"]):
             await self._app(scope, receive, send)
             return
-        answering = _Answering(send)
+        answering = Answering(send)
         try:
             await self._app(scope, self._counted(receive), answering)
         except BodyTooLarge as error:
             if answering.has_begun:
                 raise
-            await _refuse(scope, receive, send, error_answer(413, "too_large", error.detail, {"Connection": "close"}))
+            await refuse(scope, receive, send, error_answer(413, "too_large", error.detail, {"Connection": "close"}))
 
     def _is_limited(self, path: str) -> bool:
-        return _is_below(path, self._prefixes) and not _is_below(path, self._except)
+        return is_below(path, self._prefixes) and not is_below(path, self._except)
 
     def _counted(self, receive: Receive) -> Receive:
         taken = 0
@@ -158,12 +133,12 @@ class BodyLimit:
         return counted
 
 
-def _is_below(path: str, prefixes: Iterable[str]) -> bool:
+def is_below(path: str, prefixes: Iterable[str]) -> bool:
     """Whether `path` is one of `prefixes` or lies below it; every path lies below the empty one."""
     return any(path == prefix or path.startswith(f"{prefix}/") for prefix in prefixes)
 
 
-class _Answering:
+class Answering:
     """A `send` that remembers whether an answer has begun."""
 
     def __init__(self, send: Send) -> None:
@@ -205,7 +180,7 @@ class SecurityHeaders:
         await self._app(scope, receive, with_headers)
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send, answer: Response) -> None:
+async def refuse(scope: Scope, receive: Receive, send: Send, answer: Response) -> None:
     if scope["type"] == "websocket":  # closing before it was accepted is a 403 on the wire
         await send({"type": "websocket.close", "code": 1008})
     else:

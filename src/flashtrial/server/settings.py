@@ -21,9 +21,9 @@ class ServerSettings:
     """How one server behaves. `home` holds its database; what is not given is as `flashtrial up` has it on loopback.
 
     `allowed_hosts` are names beside localhost, 127.0.0.1 and [::1] under which requests may come (the bound host);
-    `allowed_origins` are origins (``http://host:port``) beside our own. `token`, when set, is needed on ``/api``, or one
-    that it signed; each holder may then send `requests_per_s` in the long run and `requests_at_once` (0 a second: any).
-    A body takes at most `body_patience_s`, and a second more for each 4 KiB of it.
+    `allowed_origins` are origins (``http://host:port``) beside our own. `token`, when set, is needed on ``/api``, or a
+    token that it signed; each holder may then send `requests_per_s` in the long run (0: as many as it likes) and
+    `requests_at_once`. A body takes at most `body_patience_s`, and a second more for each 4 KiB of it.
     A run of which no owner was heard for `silent_after_s` is interrupted; `retention` removes old runs, where it is on.
     """
 

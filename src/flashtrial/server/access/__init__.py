@@ -1,0 +1,1 @@
+"""Who may do what on the server, how often, and how slowly."""
