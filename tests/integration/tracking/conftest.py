@@ -164,6 +164,7 @@ class StandIn:
         self.faults: list[tuple[int, dict[str, str], bytes]] = []
         self.headers: list[dict[str, str]] = []
         self.heartbeats: list[dict[str, Any]] = []
+        self.token: str | None = None  # without it nothing is taken
         stand_in = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -175,7 +176,7 @@ class StandIn:
                     status, headers, answer = stand_in.hear(body)
                 else:
                     stand_in.headers.append(dict(self.headers))
-                    status, headers, answer = stand_in.answer(body)
+                    status, headers, answer = stand_in.judge(self.headers.get("Authorization"), body)
                 self.send_response(status)
                 for name, value in {**headers, "Content-Length": str(len(answer))}.items():
                     self.send_header(name, value)
@@ -200,6 +201,12 @@ class StandIn:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+    def judge(self, shown: str | None, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        """401 for who does not show the token."""
+        if self.token and shown != f"Bearer {self.token}":
+            return 401, {}, b""
+        return self.answer(body)
 
     def hear(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
         """Any heartbeat is taken, also while there are `faults`."""
