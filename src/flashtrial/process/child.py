@@ -80,7 +80,10 @@ class ChildProcess(Protocol):
 
 
 class Child:
-    """One child process and the calls it is given."""
+    """One child process and the calls it is given.
+
+    `has_taken_call` is false when the last one did not reach it: it was over, or deaf, and nothing of the call was run.
+    """
 
     def __init__(self, process: ChildProcess, channel: Channel, *, holds_instance: bool = False) -> None:
         self.process = process
@@ -91,6 +94,7 @@ class Child:
         self._exchange: Exchange | None = None
         self._pipe: OutputPipe | None = None
         self._answer = select.poll()
+        self.has_taken_call = False
         self._is_quick = False
         self._turn_s = 0.0
         self._garbled = False
@@ -287,8 +291,10 @@ class Child:
             command = spec.command(inline, self._scratch_directory() if spec.modules else None)
             frame = encode(command, len(descriptors))  # what cannot be sent begins no call
             self.conversation.begun(spec.call_id)
-            with contextlib.suppress(ChannelClosed):  # the listening side finds out how it ended
-                self._channel.send_frame(frame, descriptors)
+            self.has_taken_call = True
+            self._channel.send_frame(frame, descriptors)
+        except ChannelClosed:  # the listening side finds out how it ended
+            self.has_taken_call = False
         finally:
             exchange.pipe.close_write_end()
             if file is not None:

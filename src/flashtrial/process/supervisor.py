@@ -15,7 +15,7 @@ from flashtrial.process.call_spec import CallSpec
 from flashtrial.process.child import NO_LIMITS, CallLimits, Child
 from flashtrial.process.environment import Environment
 from flashtrial.process.launch import Launcher
-from flashtrial.process.outcome import Outcome
+from flashtrial.process.outcome import Died, Outcome
 from flashtrial.process.sink import Sink
 
 IDLE_CHILDREN_KEPT: Final = 8
@@ -51,9 +51,29 @@ class Supervisor:
     ) -> Outcome:
         """Run a function in a warm child of its environment, or in a new one when all are busy.
 
-        The child serves on unless it died, is worn, or the outcome `spoils` it.
+        The child serves on unless it died, is worn, or the outcome `spoils` it. One that was deaf, because an earlier
+        call shut its socket or something killed it just now, costs this call nothing: another child gets it.
         """
-        child = await self.warm_child(environment) or await self.new_child(environment, spec, holds_instance=False)
+        while True:
+            child = await self.warm_child(environment)
+            if child is None:
+                break
+            outcome = await self._run_in(child, environment, spec, sink, limits, spoils)
+            if child.has_taken_call or not isinstance(outcome, Died):
+                return outcome
+        child = await self.new_child(environment, spec, holds_instance=False)
+        return await self._run_in(child, environment, spec, sink, limits, spoils)
+
+    async def _run_in(  # noqa: PLR0917 - as `run_function`
+        self,
+        child: Child,
+        environment: Environment,
+        spec: CallSpec,
+        sink: Sink,
+        limits: CallLimits,
+        spoils: Callable[[Outcome], bool] | None,
+    ) -> Outcome:
+        """Run a function in `child`, and keep that or end it."""
         outcome: Outcome | None = None
         try:
             outcome = await child.call(spec, sink, limits)
