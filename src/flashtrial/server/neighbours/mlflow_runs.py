@@ -23,7 +23,7 @@ from flashtrial.server.views import RunView
 from flashtrial.tracking.names import readable_name
 
 RUN_NAME = "mlflow.runName"
-OWN_PREFIX = "mlflow."
+OWN_PREFIXES = ("mlflow.", "flashtrial.")
 SYSTEM_PREFIX = "system/"
 
 _FROM_MLFLOW = {
@@ -183,7 +183,7 @@ class MlflowRuns:
 def _own(tags: Mapping[str, str | None]) -> list[str]:
     """The tags that the dashboard shows, too: those of the user's."""
     found = (f"{key}={value}" if value else key for key, value in tags.items() if value is not None)
-    return [tag for tag in found if not tag.startswith(OWN_PREFIX) and len(tag) <= MAX_NAME_CHARS]
+    return [tag for tag in found if not tag.startswith(OWN_PREFIXES) and len(tag) <= MAX_NAME_CHARS]
 
 
 def _is_of(tag: str, old: Mapping[str, str]) -> bool:
