@@ -1,0 +1,120 @@
+"""Lists of runs by what they are: filters, orders, pages; and what else is listed."""
+
+import contextlib
+import json
+import math
+from typing import Any
+
+import pytest
+
+from testkit.tracking_server import TrackingClient, batch, metric, state
+
+
+@pytest.fixture
+def server(server: TrackingClient) -> TrackingClient:
+    """The server with four runs: loss 4, 3, 2 and NaN; the last has another optimizer."""
+    for number, loss in enumerate([4.0, 3.0, 2.0, math.nan], 1):
+        config: dict[str, Any] = {"lr": number / 10, "opt": {"name": "adam"}, "flat.key": number, "on": number > 2}
+        if number == 4:
+            config["opt"] = {"name": "sgd"}
+        opened = state(number, "running", name=f"Trial {number}", config=config, tags=["all", f"t{number % 2}"])
+        server.ingest(batch(f"r{number}", opened, metric(number + 1, {"loss": loss})))
+    return server
+
+
+def _ids(server: TrackingClient, query: str) -> str:
+    answer = server.get(f"/api/v1/runs?{query}")
+    assert answer.status == 200, answer.body
+    return "".join(run["id"][1:] for run in answer.json()["runs"])
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("filter=metric.loss<4", "32"),
+        ("filter=metric.loss>=3", "21"),
+        ("filter=metric.loss=NaN", "4"),
+        ("filter=metric.loss!=NaN", "321"),
+        ("filter=metric.none<1", ""),
+        ("filter=config.opt.name=sgd", "4"),
+        ("filter=config.lr<0.25&filter=config.opt.name=adam", "21"),
+        ("filter=config.flat.key=3", "3"),
+        ("filter=config.on=true", "43"),
+        ("filter=config.opt.name>1", ""),
+        ("tag=t1", "31"),
+        ("tag=t1&tag=all&filter=metric.loss<4", "3"),
+        ("tag=none", ""),
+        ("search=trial%204", "4"),
+        ("search=r2", "2"),
+        ("sort=metric.loss", "3214"),
+        ("sort=-metric.loss", "1234"),
+        ("sort=config.lr", "1234"),
+        ("sort=-config.opt.name", "4321"),
+        ("sort=-name", "4321"),
+        ("sort=-created&status=running", "4321"),
+    ],
+)
+def test_runs_are_found_by_what_they_are(server: TrackingClient, query: str, found: str) -> None:
+    assert _ids(server, query) == found
+
+
+def test_a_sorted_list_is_paged(server: TrackingClient) -> None:
+    found, cursor = "", ""
+    for _ in range(2):
+        page = server.get(f"/api/v1/runs?sort=metric.loss&limit=2{cursor}").json()
+        found += "".join(run["id"][1:] for run in page["runs"])
+        cursor = f"&cursor={page['next']}"
+    assert (found, page["next"]) == ("3214", None)
+
+
+@pytest.mark.parametrize(
+    ("query", "error"),
+    [
+        ("filter=loss<4", "bad_filter"),
+        ("filter=config.", "bad_filter"),
+        ("filter=config.a%22b=1", "bad_filter"),
+        ("filter=metric.loss<NaN", "bad_filter"),
+        ("sort=age", "bad_filter"),
+        ("sort=metric.", "bad_filter"),
+        ("sort=name&cursor=1-2", "bad_cursor"),
+        ("cursor=o5", "bad_cursor"),
+    ],
+)
+def test_what_is_no_filter_is_told_so(server: TrackingClient, query: str, error: str) -> None:
+    answer = server.get(f"/api/v1/runs?{query}")
+    assert (answer.status, answer.json()["error"]) == (400, error)
+
+
+def test_projects_tags_and_changes_are_listed_by_pages(server: TrackingClient) -> None:
+    assert server.get("/api/v1/projects").json() == {"items": [{"name": "default", "runs": 4}], "next": None}
+    assert server.get("/api/v1/tags?limit=2").json() == {
+        "items": [{"name": "all", "runs": 4}, {"name": "t0", "runs": 2}],
+        "next": 2,
+    }
+    changes = server.get("/api/v1/runs/r1/changes").json()
+    assert [(each["kind"], each["body"]["status"]) for each in changes["changes"]] == [("state", "running")]
+
+
+def test_a_removed_run_is_gone_and_stays_gone(server: TrackingClient) -> None:
+    assert server.request("DELETE", "/api/v1/runs/r1").json() == {"removed": "r1"}
+    assert server.request("DELETE", "/api/v1/runs/r1").status == 404
+    assert server.get("/api/v1/runs/r1").status == 404
+    (result,) = server.ingest(batch("r1", metric(9, {"loss": 1.0})))
+    assert (result["stored"], result["refused"]) == (0, [{"seq": 9, "reason": "the run was removed"}])
+    assert _ids(server, "") == "432"
+
+
+def test_a_runs_own_stream_tells_its_row_its_points_and_its_lines(server: TrackingClient) -> None:
+    answer = server._pool.request("GET", "/api/v1/runs/r1/events?name=loss", preload_content=False)
+    with contextlib.closing(answer):
+        blocks = iter(answer.read_chunked())
+        text = b""
+        while b"event: metrics" not in text:
+            text += next(blocks)
+        server.ingest(batch("r1", metric(3, {"loss": 1.5}, step=7)))
+        while text.count(b"event: metrics") < 2:
+            text += next(blocks)
+    events = [block.split(b"\ndata: ") for block in text.strip().split(b"\n\n") if b"\ndata: " in block]
+    told = [json.loads(data) for name, data in events if name == b"event: metrics"]
+    assert [point[::2] for point in told[-1]["points"]] == [[2, 4.0], [7, 1.5]]
+    assert json.loads(events[0][1])["id"] == "r1"

@@ -1,0 +1,71 @@
+"""Databases of older versions: their points and runs are there afterwards, and reading alone changes nothing."""
+
+import contextlib
+import math
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from flashtrial.core import sqlite
+from flashtrial.server.intervals import IntervalSet
+from flashtrial.server.schema import MIGRATIONS
+from flashtrial.server.views import metric_points, read_run, read_runs, verify_counts
+from testkit.tracking_server import batch, metric, state, tracking_server
+
+LAST_WITH_ROWS = 3  # the schema in which a point was a row
+POINTS = 5000
+
+
+def _old_database(path: Path, version: int) -> None:
+    """A database as an older flashtrial left it: one ended run of two writers, and one that goes on."""
+    with contextlib.closing(sqlite.connect(path)) as connection:
+        sqlite.migrate(connection, MIGRATIONS[:version])
+        with sqlite.transaction(connection):
+            _fill(connection)
+
+
+def _fill(connection: sqlite3.Connection) -> None:
+    for number, status in ((1, "finished"), (2, "running")):
+        connection.execute(
+            "INSERT INTO runs VALUES (?, ?, 'p', 'n', ?, '[\"t\"]', '{\"lr\": 1}', 'box', NULL, 1000, 9000, 1)",
+            (number, f"r{number}", status),
+        )
+    for number, run, seqs in ((1, 1, range(1, POINTS + 2)), (2, 1, range(1, 3)), (3, 2, range(1, 2))):
+        taken = IntervalSet(seqs).encode()
+        connection.execute("INSERT INTO writers VALUES (?, ?, ?, ?)", (number, run, f"w{number}", taken))
+    for writer, run, body in ((1, 1, b'{"status":"running"}'), (3, 2, b'{"status":"running"}')):
+        connection.execute("INSERT INTO changes VALUES (?, 1, ?, 1000, 'state', ?)", (writer, run, body))
+    connection.execute(
+        "INSERT INTO series (number, run, kind, name, points, last_time_ms, last_step, last_value) "
+        "VALUES (1, 1, 'metric', 'x', ?, 9000, ?, 0.5)",
+        (POINTS + 1, POINTS),
+    )
+    rows = [(1, seq, 1, seq + 1, 1000 + seq, None if seq == 7 else seq / 2) for seq in range(1, POINTS + 1)]
+    connection.executemany("INSERT INTO points VALUES (?, ?, ?, ?, ?, ?)", [*rows, (1, 3, 2, 2, 5, math.inf)])
+
+
+@pytest.mark.parametrize("version", range(1, LAST_WITH_ROWS + 1))
+def test_an_old_database_is_read_as_it_is_and_brought_up_to_date_by_the_server(
+    flashtrial_home: Path, version: int
+) -> None:
+    flashtrial_home.mkdir(exist_ok=True)
+    path = flashtrial_home / "server.db"
+    _old_database(path, version)
+    expected = [(seq, 1000 + seq, "NaN" if seq == 7 else seq / 2) for seq in range(1, POINTS + 1)]
+    expected.insert(3, (3, 5, "Infinity"))
+    assert metric_points(path, "r1", "x", limit=100_000) == expected
+    before = read_runs(path)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (version,)
+    with tracking_server(flashtrial_home) as server:
+        assert server.points("r1", "x") == [list(point) for point in expected]
+        assert server.ingest(batch("r1", metric(2, {"x": 9.0}), writer_id="w2"))[0]["duplicates"] == 1
+        server.ingest(batch("r2", state(2, "finished"), writer_id="w3"))
+        assert server.get("/api/v1/runs/r2").json()["status"] == "finished"
+    assert read_runs(path)[1] | {"status": "finished"} == before[1] | {"status": "finished"}
+    assert before[1]["points"] == {"x": POINTS + 1}
+    assert [each["doubled"] for each in verify_counts(path, "r1")] == [0, 0]
+    run = read_run(path, "r1")
+    assert run is not None
+    assert (run["name"], run["tags"], run["config"], run["host"]) == ("n", ["t"], {"lr": 1}, "box")
