@@ -43,8 +43,23 @@ def local(url: str, key: str) -> dict[str, str]:
     }
 
 
+def neighbours(url: str, key: str) -> dict[str, str]:
+    """What points the unmodified Pluto and MLflow clients at the instance at `url`."""
+    return {
+        **dict.fromkeys(("PLUTO_URL_APP", "PLUTO_URL_API", "PLUTO_URL_INGEST", "PLUTO_URL_PY"), url),
+        "PLUTO_API_KEY": key,
+        "PLUTO_DISABLE_TELEMETRY": "1",
+        "MLFLOW_TRACKING_URI": url,
+        "MLFLOW_TRACKING_TOKEN": key,
+    }
+
+
 def for_shell(url: str, key: str, inherited: Mapping[str, str]) -> dict[str, str]:
     """What a shell with the environment `inherited` exports to work against the instance at `url`, past any proxy."""
+    return _past_proxies(url, key, inherited) | neighbours(url, key)
+
+
+def _past_proxies(url: str, key: str, inherited: Mapping[str, str]) -> dict[str, str]:
     return local(url, key) | env.around_proxies(inherited, [urlsplit(url).hostname or ""])
 
 
@@ -55,11 +70,14 @@ def cloud() -> dict[str, str | None]:
 
 
 def for_script(url: str, key: str, inherited: Mapping[str, str], home: Path) -> dict[str, str]:
-    """The environment of a script that runs against the instance of `home` at `url`."""
+    """The environment of a script that runs against the instance of `home` at `url`.
+
+    Without `neighbours`: what the user said of an MLflow or Pluto server is where a further backend is to send.
+    """
     kept = {name: value for name, value in inherited.items() if name not in WORKER_MARKS}
     # Ours first: of two filters that fit, Python takes the later one, so that what the user says wins.
     filters = ",".join(filter(None, (_SDK_WARNINGS, inherited.get("PYTHONWARNINGS"))))
-    return kept | for_shell(url, key, inherited) | {"PYTHONWARNINGS": filters, env.HOME: str(home)}
+    return kept | _past_proxies(url, key, inherited) | {"PYTHONWARNINGS": filters, env.HOME: str(home)}
 
 
 def as_shell(variables: Mapping[str, str | None]) -> str:

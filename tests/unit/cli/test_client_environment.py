@@ -47,6 +47,15 @@ def test_a_script_that_changes_its_directory_keeps_its_home() -> None:
     assert environment.for_script(URL, "k", {"FLASHTRIAL_HOME": "relative"}, HOME)["FLASHTRIAL_HOME"] == str(HOME)
 
 
+def test_a_shell_points_the_neighbours_clients_at_the_instance_and_a_script_is_left_its_own() -> None:
+    given = environment.for_shell(URL, "k", {"MLFLOW_TRACKING_URI": "http://elsewhere"})
+    assert given["PLUTO_URL_INGEST"] == given["PLUTO_URL_API"] == given["MLFLOW_TRACKING_URI"] == URL
+    assert given["PLUTO_API_KEY"] == given["MLFLOW_TRACKING_TOKEN"] == "k"
+    script = environment.for_script(URL, "k", {"MLFLOW_TRACKING_URI": "http://elsewhere"}, HOME)
+    assert script["MLFLOW_TRACKING_URI"] == "http://elsewhere"
+    assert "PLUTO_API_KEY" not in script
+
+
 def test_the_sdks_deprecations_are_quiet_unless_the_user_asks_for_warnings() -> None:
     quiet = environment.for_script(URL, "secret", {}, HOME)["PYTHONWARNINGS"]
     assert quiet == "ignore:runpod_flash.:DeprecationWarning"
