@@ -156,7 +156,9 @@ def test_text_is_shown_as_text_and_nothing_else(standing_server: TrackingClient)
     assert answer.headers["Content-Security-Policy"].startswith("sandbox;")
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "a\r\nSet-Cookie: x=1", '"; filename=x', "🎈 ☃", "..", "\x00", "<i>"])
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "a\r\nSet-Cookie: x=1", '"; filename=x', "🎈 ☃", "..", "\x00", "<i>"]
+)
 def test_names_are_words_and_never_paths_or_headers(
     standing_server: TrackingClient, name: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
