@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     __commit__: str
-    from flashtrial.tracking.api import finish, init, log
+    ops: "list[Run]"
+    from flashtrial.tracking.api import alert, finish, init, log, setup, watch
+    from flashtrial.tracking.login import login, logout
     from flashtrial.tracking.media.data import Graph, Histogram, Table
     from flashtrial.tracking.media.files import Artifact, Audio, File, Image, Text, Video
     from flashtrial.tracking.run import Op, Run
@@ -24,9 +26,8 @@ _HOMES = {
     "Op": "flashtrial.tracking.run",
     "Run": "flashtrial.tracking.run",
     "Settings": "flashtrial.tracking.settings",
-    "finish": "flashtrial.tracking.api",
-    "init": "flashtrial.tracking.api",
-    "log": "flashtrial.tracking.api",
+    **dict.fromkeys(("alert", "finish", "init", "log", "setup", "watch"), "flashtrial.tracking.api"),
+    **dict.fromkeys(("login", "logout"), "flashtrial.tracking.login"),
 }
 
 __all__ = [
@@ -44,15 +45,23 @@ __all__ = [
     "Video",
     "__commit__",
     "__version__",
+    "alert",
     "finish",
     "init",
     "log",
+    "login",
+    "logout",
+    "ops",
+    "setup",
+    "watch",
 ]
 
 
 def __getattr__(name: str) -> object:
     if name == "__commit__":
         return importlib.import_module("flashtrial.core.env").get("FLASHTRIAL_COMMIT", "unknown")
+    if name == "ops":
+        return importlib.import_module("flashtrial.tracking.api").open_now()
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'flashtrial' has no attribute {name!r}")

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from flashtrial.core import env
+from flashtrial.tracking.credentials import Credentials
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
@@ -25,24 +26,31 @@ class Address:
     token: str | None = field(default=None, repr=False)
 
 
-def find_address(home: Path, *, url: str | None = None, token: str | None = None) -> Address:
-    """The server's address: `url`, else the running instance's, else the default port of this machine.
+def find_address(
+    home: Path, *, url: str | None = None, token: str | None = None, from_keyring: bool = False
+) -> Address:
+    """The server's address: `url`, else that of the last login, else the running instance's, else the default port of
+    this machine.
 
     The token is `token`, for an address that the user named, for this machine, and for what the running instance's file
-    says where only this user can have written it. Else it is the key file in `home`, for the latter two alone: that key
+    says where only this user can have written it. Else it is what a login keeps for the address; the keyring is asked
+    only with `from_keyring`. Else it is the key file in `home`, for the latter two alone: that key
     opens the local RunPod as well.
     """
     instance = _Instance.read(home)
-    found = (url or instance.url or f"http://127.0.0.1:{env.DEFAULT_PORT}").rstrip("/")
+    kept = Credentials.read(home)
+    found = (url or kept.url or instance.url or f"http://127.0.0.1:{env.DEFAULT_PORT}").rstrip("/")
     is_ours = host_of(found) in _LOOPBACK or (instance.is_ours and found == instance.url)
-    if token and (url or is_ours):
+    if token and (url or is_ours or found == kept.url):
         return Address(found, token)
-    return Address(found, _key(home) if is_ours else None)
+    of_login = kept.token_for(found, from_keyring=from_keyring)
+    return Address(found, of_login or (_key(home) if is_ours else None))
 
 
 def address_from(home: Path, environment: Mapping[str, str]) -> Address:
     """`find_address` by the variables of `environment`."""
-    return find_address(home, url=environment.get(env.URL) or None, token=environment.get(env.TOKEN) or None)
+    url, token = environment.get(env.URL) or None, environment.get(env.TOKEN) or None
+    return find_address(home, url=url, token=token, from_keyring=True)
 
 
 def host_of(url: str) -> str | None:
@@ -53,6 +61,11 @@ def host_of(url: str) -> str | None:
     except ValueError:
         return None
     return parts.hostname if parts.scheme in ("http", "https") else None
+
+
+def is_loopback(url: str) -> bool:
+    """Whether an address is this machine's, by its name."""
+    return host_of(url) in _LOOPBACK
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,26 +3,47 @@
 Standard library and ormsgpack only: this runs inside user processes.
 """
 
+import itertools
+import logging
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flashtrial.core.errors import ConfigurationError
-from flashtrial.core.ids import new_id
 from flashtrial.protocol.child import RunDefaults
 from flashtrial.protocol.trials import RunStatus
-from flashtrial.tracking.arguments import parse_config, parse_name, parse_tags
+from flashtrial.tracking.arguments import parse_config, parse_fork, parse_name, parse_tags
 from flashtrial.tracking.delivery import FinishReport
+from flashtrial.tracking.identity import Asked, Identity, Role, guest_mark, identify
 from flashtrial.tracking.in_calls import call_defaults, environment_in_call
 from flashtrial.tracking.names import readable_name
 from flashtrial.tracking.parts import parts_for
-from flashtrial.tracking.ranks import rank_of
-from flashtrial.tracking.run import Role, Run, guest_mark, open_runs
-from flashtrial.tracking.settings import SettingsLike, resolve
-from flashtrial.tracking.writer import RunWriter
+from flashtrial.tracking.reimports import OpenedRun, ReplayWriter, is_importing_main, next_opened, note_opened
+from flashtrial.tracking.run import Run, open_runs
+from flashtrial.tracking.settings import EffectiveSettings, Settings, SettingsLike, parse_settings, resolve
+from flashtrial.tracking.writer import JOINING, RunWriter
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from flashtrial.protocol.records import JsonValue
+    from flashtrial.tracking.compat.torch_watch import Watching
+
+_turns = itertools.count(1)
+_defaults = Settings()  # what `setup` was told
+
+
+def setup(settings: SettingsLike = None, **more: Any) -> Settings:
+    """Make `settings` (and keyword arguments of the same names) the defaults of every later `init` in this process.
+
+    The environment and files count less, the settings of an `init` more. A second call replaces the first. Raises
+    `ConfigurationError` for names that do not exist and values that cannot be.
+    """
+    global _defaults  # noqa: PLW0603 - the one thing that this process is set up with
+    said = parse_settings(settings)
+    _defaults = replace(said, **{name: value for name, value in _said(parse_settings(more)).items() if name in more})
+    return _defaults
 
 
 def init(  # noqa: PLR0917 - the order of the Pluto family, which scripts rely on
@@ -33,54 +54,77 @@ def init(  # noqa: PLR0917 - the order of the Pluto family, which scripts rely o
     settings: SettingsLike = None,
     run_id: str | None = None,
     resume: bool | None = None,
+    *,
+    fork_run_id: str | None = None,
+    fork_step: int | None = None,
+    inherit_config: bool = True,
+    inherit_tags: bool = False,
 ) -> Run:
     """Open a run: a new one, or with `run_id` the one of that id, from whatever process or machine.
 
     Writes to the local disk and never waits for the network. Of a run that is opened again only what is given here is
-    changed; ``resume=False`` makes `run_id` the id of a new run.
+    changed; ``resume=False`` makes `run_id` the id of a new run. A run that is opened again goes on in a new attempt,
+    so its steps may begin wherever its checkpoint stands. With `fork_run_id` a new run starts as that one was at
+    `fork_step` (default: its last), with its configuration and its tags as `inherit_config` and `inherit_tags` say.
 
     Whoever opens a run by `run_id` goes on with it, and its `finish` ends it: of several, the last one counts. In a
     distributed job only rank 0 does, or who says ``resume=True``: the other ranks are guests of the run, which they
-    neither open again nor end. Inside a call of a worker, what the call says of its run (`FunctionRequest.tracking`)
-    holds where no `run_id` is given: its run is the caller's, of which this process is a guest, too.
+    neither open again nor end. The ranks of a torchrun on one machine share a run without being told its id. Inside a
+    call of a worker, what the call says of its run (`FunctionRequest.tracking`) holds where no `run_id` is given: its
+    run is the caller's, of which this process is a guest, too. A program that a spawned child imports once more joins
+    the run that its parent opened.
 
     Raises `ConfigurationError`, `OutboxUnwritable` and `RecordTooLarge`.
     """
     said = call_defaults() if run_id is None else RunDefaults()
-    is_callers = said.run_id is not None and resume is not False
-    run_id, name = said.run_id if is_callers else run_id, name or said.name
-    if resume and not run_id:
-        raise ConfigurationError("resume needs the run_id of the run to go on with")
     environment = environment_in_call()
-    effective = resolve(settings, environment, project=project and parse_name("project", project))
-    is_new = run_id is None or resume is False
-    is_others = is_callers or rank_of(environment) > 0
-    role = Role.GUEST if not is_new and resume is None and is_others else Role.OWNER
-    identity = new_id("run") if run_id is None else parse_name("run_id", run_id)
-    name = parse_name("name", name) if name else (readable_name(identity) if is_new else None)
-    own_tags = parse_tags(tags or (said.tags if is_new else ()))
-    opening: dict[str, JsonValue] = {
-        "status": RunStatus.RUNNING.value,
-        "project": effective.project if is_new else project or said.project,
-        "name": name,
-        "config": (parse_config(config) or None) if config is not None else None,
-        "tags": [*own_tags] or None,
-        "host": os.uname().nodename if is_new else None,
-        **guest_mark(role),
-    }
-    writer = RunWriter(identity, effective, {key: value for key, value in opening.items() if value is not None})
-    writer.open()
-    run = Run(writer, name or identity, own_tags, role=role)
-    open_runs.add(run)
-    if is_callers and said.tags and not tags:
+    project = parse_name("project", project) if project else None
+    effective = resolve(settings, environment, project=project, defaults=_defaults)
+    _set_log_level(effective)
+    opened = next_opened() if is_importing_main() else None
+    if opened is not None:
+        return _replayed(opened, effective, name or opened.run_id, parse_tags(tags or ()))
+    turn = next(_turns) if run_id is None and effective.run_id is None else 0
+    identity = identify(Asked(run_id, resume, effective.run_id, said.run_id, turn), environment)
+    fork = parse_fork(fork_run_id, fork_step, inherit_config=inherit_config, inherit_tags=inherit_tags)
+    if fork and not identity.is_new:
+        raise ConfigurationError("a fork is a new run: give run_id or fork_run_id, or resume=False with both")
+    name = name or said.name
+    name = parse_name("name", name) if name else (readable_name(identity.run_id) if identity.is_new else None)
+    own_tags = parse_tags(tags or (said.tags if identity.is_new else ()))
+    opening = _opening(
+        identity,
+        project=effective.project if identity.is_new else project or said.project,
+        name=name,
+        config=(parse_config(config) or None) if config is not None else None,
+        tags=[*own_tags] or None,
+        fork=fork,
+    )
+    run = _open(identity, effective, opening, name or identity.run_id, own_tags)
+    if identity.is_callers and said.tags and not tags:
         run.add_tags(said.tags)
-    run.start_parts(parts_for(effective))
     return run
 
 
 def log(data: Mapping[str, Any], step: int | None = None) -> None:
     """`Run.log` of the newest run that is open in this process. Raises `NoActiveRun`."""
     open_runs.newest().log(data, step)
+
+
+def alert(
+    title: str | None = None,
+    text: str | None = None,
+    level: str | int = "INFO",
+    wait: "float | timedelta" = 0.0,
+    **more: Any,
+) -> bool:
+    """`Run.alert` of the newest run that is open in this process. Raises `NoActiveRun`."""
+    return open_runs.newest().alert(title, text, level, wait, **more)
+
+
+def watch(model: Any, log: str | None = "gradients", log_freq: int = 1000, **more: Any) -> "Watching":
+    """`Run.watch` of the newest run that is open in this process. Raises `NoActiveRun`."""
+    return open_runs.newest().watch(model, log, log_freq, **more)
 
 
 def finish(
@@ -92,3 +136,49 @@ def finish(
 ) -> FinishReport:
     """`Run.finish` of the newest run that is open in this process. Raises `NoActiveRun`."""
     return open_runs.newest().finish(status, reason, timeout_s=timeout_s, wait=wait)
+
+
+def open_now() -> list[Run]:
+    """What `flashtrial.ops` is: the runs that are open in this process, the oldest first."""
+    return open_runs.all()
+
+
+def _opening(identity: Identity, **said: "JsonValue") -> dict[str, "JsonValue"]:
+    """The body of the record that opens or joins the run."""
+    every: dict[str, JsonValue] = {
+        "status": RunStatus.RUNNING.value,
+        **said,
+        "host": os.uname().nodename if identity.is_new and identity.role is Role.OWNER else None,
+        "resumed": identity.is_resumed or None,
+        **guest_mark(identity.role),
+    }
+    return {key: value for key, value in every.items() if value is not None}
+
+
+def _open(
+    identity: Identity, settings: EffectiveSettings, opening: Mapping[str, "JsonValue"], name: str, tags: Iterable[str]
+) -> Run:
+    writer = RunWriter(identity.run_id, settings, opening)
+    writer.open()
+    run = Run(writer, name, tags, role=identity.role)
+    open_runs.add(run)
+    note_opened(OpenedRun(run.id, writer.opened_ms))
+    run.start_parts(parts_for(settings))
+    return run
+
+
+def _replayed(opened: OpenedRun, settings: EffectiveSettings, name: str, tags: Iterable[str]) -> Run:
+    """The parent's run, in a child that imports its program."""
+    run = Run(ReplayWriter(opened.run_id, settings, JOINING, opened.opened_ms), name, tags, role=Role.MEMBER)
+    open_runs.add(run, minds_signals=False)
+    return run
+
+
+def _said(settings: Settings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in Settings.__slots__}
+
+
+def _set_log_level(settings: EffectiveSettings) -> None:
+    """Of our own logger only, and only where somebody asked for it."""
+    if settings.log_level is not None:
+        logging.getLogger("flashtrial").setLevel(settings.log_level)

@@ -35,6 +35,22 @@ def parse_config(config: object) -> JsonValue:
     raise ConfigurationError(f"config is a dict or an object with attributes, not {config!r:.80}")
 
 
+def parse_fork(
+    run_id: str | None, step: int | None, *, inherit_config: bool, inherit_tags: bool
+) -> dict[str, JsonValue] | None:
+    """What the opening record says of the run that this one is a fork of. Raises `ConfigurationError`."""
+    if run_id is None:
+        if step is not None:
+            raise ConfigurationError("fork_step needs the fork_run_id of the run to fork")
+        return None
+    return {
+        "run_id": parse_name("fork_run_id", run_id),
+        "step": None if step is None else parse_step(step),
+        "inherit_config": bool(inherit_config),
+        "inherit_tags": bool(inherit_tags),
+    }
+
+
 def parse_name(what: str, value: object) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME_CHARS:
         raise ConfigurationError(f"{what} is a text of 1 to {MAX_NAME_CHARS} characters, not {value!r:.80}")

@@ -44,14 +44,17 @@ class OpenRuns(Generic[R]):
         self._exits = ExitWatch()
         self._terminations = TermWatch(self._mark_all_terminated)
 
-    def add(self, run: R) -> None:
+    def add(self, run: R, *, minds_signals: bool = True) -> None:
+        """`minds_signals`: SIGTERM is to be told to this process's runs from now on."""
         self._runs.append(run)
         if not self._is_hooked:
             self._is_hooked = True
             self._exits.start()
             atexit.register(self._finish_all)
-            os.register_at_fork(after_in_child=self._renew_all)
-        self._terminations.start()
+            forks = self._terminations
+            os.register_at_fork(before=forks.hold, after_in_parent=forks.release, after_in_child=self._renew_all)
+        if minds_signals:
+            self._terminations.start()
 
     def discard(self, run: R) -> None:
         if run in self._runs:
@@ -80,5 +83,6 @@ class OpenRuns(Generic[R]):
 
     def _renew_all(self) -> None:
         self._terminations.stop()  # a fork ends no run: its SIGTERM is what it would be without us
+        self._terminations.release()
         for run in list(self._runs):
             run.renew_after_fork()

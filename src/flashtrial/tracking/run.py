@@ -4,23 +4,26 @@ Everything here writes to the local disk only. The network is the sync process's
 it, within a budget. Standard library and ormsgpack only: this runs inside user processes.
 """
 
+import importlib
 import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from enum import StrEnum
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from flashtrial.core import env
 from flashtrial.core.errors import FlashtrialError
-from flashtrial.protocol.records import JsonValue, RecordKind
+from flashtrial.protocol.records import RecordKind
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.tracking.address import find_address
+from flashtrial.tracking.alerts import NAME as ALERT
+from flashtrial.tracking.alerts import AlertGate, parse_alert
 from flashtrial.tracking.arguments import parse_config, parse_step, parse_tags
 from flashtrial.tracking.delivery import FinishReport, wait_for_all
 from flashtrial.tracking.endings import TERMINATED, ending_by, parse_ending
+from flashtrial.tracking.identity import Role, guest_mark
 from flashtrial.tracking.in_calls import share_of
 from flashtrial.tracking.open_runs import OpenRuns
 from flashtrial.tracking.outbox import OutboxUnwritable
@@ -33,24 +36,18 @@ from flashtrial.tracking.writer import JOINING, RunWriter
 
 logger = logging.getLogger(__name__)
 
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from flashtrial.tracking.compat.torch_watch import Watching
+
 LAST_LOOK_S = 0.05
+_TORCH_WATCH = "flashtrial.tracking.compat.torch_watch"
 _METRIC, _DATA = RecordKind.METRIC.value, RecordKind.DATA.value
 
 
 class RunFinished(FlashtrialError):
     """Raised when something is logged to a run that has been finished."""
-
-
-class Role(StrEnum):
-    """What a process is to a run.
-
-    An owner opened it and ends it. A guest is a rank above 0 that attached: it ends nothing, but that it failed is a
-    failure of the run. A member got the run by fork or by pickling, and its end says nothing of the run's.
-    """
-
-    OWNER = "owner"
-    GUEST = "guest"
-    MEMBER = "member"
 
 
 class Run:
@@ -72,6 +69,7 @@ class Run:
         self._is_finished = False  # takes nothing more
         self._is_ended = False  # the record of its end is written
         self._was_terminated = False
+        self._alerts = AlertGate()
         self._report: FinishReport | None = None
         self._share = share_of(self, writer, is_guest=role is Role.GUEST)
 
@@ -132,6 +130,16 @@ class Run:
             for kind, body in made:
                 self._writer.append(kind, {**body, "step": step})
 
+    def log_beside(self, data: Mapping[str, Any]) -> bool:
+        """Log values at the step that the next `log` will have, and no later one. False when the run is finished."""
+        with self._lock:
+            if self._is_finished:
+                return False
+            step = self._step
+            self.log(data, step)
+            self._step = step
+            return True
+
     def add_tags(self, tags: str | Iterable[str]) -> None:
         """Add tags that are not there yet. Raises `RunFinished`."""
         self._change_tags(add=parse_tags(tags))
@@ -146,6 +154,38 @@ class Run:
         with self._lock:
             self._check_open()
             self._writer.append(RecordKind.CONFIG, {"set": news})
+
+    def alert(
+        self,
+        title: str | None = None,
+        text: str | None = None,
+        level: str | int = "INFO",
+        wait: "float | timedelta" = 0.0,
+        *,
+        message: str | None = None,
+        url: str | None = None,
+        wait_duration: "float | timedelta | None" = None,
+    ) -> bool:
+        """Say something that people should see: INFO, WARN or ERROR. `message` and `wait_duration` are other names.
+
+        False when an alert of the same title was said less than `wait` seconds ago: then this one is not. Never
+        blocks. Raises `RunFinished` and `ConfigurationError`.
+        """
+        said = parse_alert(title, text or message, level, wait if wait_duration is None else wait_duration, url)
+        with self._lock:
+            self._check_open()
+            if not self._alerts.passes(said):
+                return False
+            self._writer.append(_DATA, {"name": ALERT, "type": ALERT, "step": None, "value": said.to_value()})
+        extra = {"action": "alert", "run_id": self.id}
+        logger.log(said.level.for_logging, "%s: %s", said.title, said.text, extra=extra)
+        return True
+
+    def watch(self, model: Any, log: str | None = "gradients", log_freq: int = 1000, **more: Any) -> "Watching":
+        """Log histograms of a torch model while it trains; see `flashtrial.tracking.compat.torch_watch.watch`."""
+        self._check_open()
+        watching: Watching = importlib.import_module(_TORCH_WATCH).watch(self, model, log, log_freq, **more)
+        return watching
 
     def finish(
         self,
@@ -222,7 +262,7 @@ class Run:
 
     def __reduce__(self) -> tuple[Any, ...]:
         settings = replace(self._writer.settings, token=None)
-        return _join, (self.id, self.name, tuple(self._tags), settings, self._writer.opened_ms)
+        return join_run, (self.id, self.name, tuple(self._tags), settings, self._writer.opened_ms)
 
     def __repr__(self) -> str:
         return f"<Run {self.id} {self.name!r} of project {self.project!r}>"
@@ -312,16 +352,11 @@ def _wait_s(settings: EffectiveSettings, said_s: float | None, wait: bool | None
     return 0.0 if wait is False or is_held_up_for else settings.finish_timeout_s
 
 
-def _join(run_id: str, name: str, tags: tuple[str, ...], settings: EffectiveSettings, opened_ms: int) -> Run:
+def join_run(run_id: str, name: str, tags: tuple[str, ...], settings: EffectiveSettings, opened_ms: int) -> Run:
     """The run of another process, in a process that unpickled it."""
     run = Run(RunWriter(run_id, settings, JOINING, opened_ms), name, tags, role=Role.MEMBER)
-    open_runs.add(run)
+    open_runs.add(run, minds_signals=False)
     return run
-
-
-def guest_mark(role: Role) -> dict[str, JsonValue]:
-    """What a guest's state records say beside the state."""
-    return {"guest": True} if role is Role.GUEST else {}
 
 
 Op = Run

@@ -122,7 +122,7 @@ class EffectiveSettings:
 def parse_settings(said: SettingsLike) -> Settings:
     """`said` as a `Settings`, Pluto's names included. Raises `ConfigurationError` for names that do not exist, with the
     nearest that does, and for values that cannot be."""
-    return Settings(**_parsed(_as_mapping(said), ""))
+    return Settings(**_parsed(as_mapping(said), ""))
 
 
 def resolve(
@@ -140,8 +140,8 @@ def resolve(
     """
     values = {
         **_from_environment(environment),
-        **_with_url(_parsed(_as_mapping(defaults), "")),
-        **_with_url(_parsed(_as_mapping(said), "")),
+        **_with_url(_parsed(as_mapping(defaults), "")),
+        **_with_url(_parsed(as_mapping(said), "")),
         **({"project": project} if project else {}),
     }
     home = values.get("home") or _home()
@@ -171,7 +171,8 @@ def _chosen(values: Values, *names: str) -> Values:
     return {name: values[name] for name in names if name in values}
 
 
-def _as_mapping(said: SettingsLike) -> Mapping[str, Any]:
+def as_mapping(said: SettingsLike) -> Mapping[str, Any]:
+    """What `said` says, by name; nothing of what it leaves open."""
     if isinstance(said, Settings):
         every = {entry.name: getattr(said, entry.name) for entry in fields(said)}
         return {name: value for name, value in every.items() if value is not None}

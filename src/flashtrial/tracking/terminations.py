@@ -12,7 +12,7 @@ inside C code dies when it comes back, or by the SIGKILL that follows.
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import TypeAlias
 
@@ -31,6 +31,7 @@ class TermWatch:
         self._mark = mark
         self._handler: _Handler | None = None
         self._previous: _Handler | signal.Handlers = signal.SIG_DFL
+        self._held: dict[int, Iterable[int]] = {}  # masks of threads that are forking
 
     def start(self) -> None:
         """Handle SIGTERM from now on, before whoever handles it now. Calling again puts us in front once more.
@@ -51,6 +52,17 @@ class TermWatch:
         if self._handler is not None and _in_main_thread() and signal.getsignal(signal.SIGTERM) is self._handler:
             signal.signal(signal.SIGTERM, self._previous)
             self._handler = None
+
+    def hold(self) -> None:
+        """Before a fork: keep SIGTERM back, which Python would drop in a child that has not settled yet."""
+        if self._handler is not None:
+            self._held[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def release(self) -> None:
+        """After a fork, in parent and child: let it come as before. In the child `stop` comes first."""
+        mask = self._held.pop(threading.get_ident(), None)
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def _new_handler(self, previous: _Handler | signal.Handlers) -> _Handler:
         def handle(number: int, frame: FrameType | None) -> None:

@@ -128,7 +128,7 @@ def test_what_is_no_config_is_refused_before_the_run_is_opened(outbox: Path, ini
 def test_attaching_says_only_what_was_given(outbox: Path, init: Init) -> None:
     run = init(run_id="run_x", tags=["late"])
     assert run.id == "run_x"
-    assert bodies(outbox, "state") == [{"status": "running", "tags": ["late"]}]
+    assert bodies(outbox, "state") == [{"status": "running", "tags": ["late"], "resumed": True}]
 
 
 def test_a_run_id_that_resumes_nothing_names_a_new_run(outbox: Path, init: Init) -> None:

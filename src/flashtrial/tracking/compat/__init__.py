@@ -1,0 +1,1 @@
+"""Other libraries' objects, tracked: each module is loaded only where its library is in use."""
