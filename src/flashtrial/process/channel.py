@@ -72,16 +72,16 @@ class Channel:
 
     def receive(self) -> tuple[Message, list[int]]:
         """The next message and its descriptors, the caller's to close. Blocks. Raises `ChannelClosed`."""
-        while True:
-            for message in self._messages():
-                return message
+        while (received := self._next()) is None:
             self._read(_CLOSE_ON_EXEC)
+        return received
 
     def receive_ready(self) -> Iterator[tuple[Message, list[int]]]:
         """The messages that one read brings; none when nothing is there. Never waits. Raises `ChannelClosed`."""
         with contextlib.suppress(BlockingIOError):
             self._read(_WITHOUT_WAITING)
-        yield from self._messages()
+        while (received := self._next()) is not None:
+            yield received
 
     def _read(self, flags: int) -> None:
         try:
@@ -98,19 +98,22 @@ class Channel:
             raise ChannelClosed("the other side of the control socket is gone")
         self._pending += self._received[:count]
 
-    def _messages(self) -> Iterator[tuple[Message, list[int]]]:
-        while len(self._pending) >= FRAME_HEAD.size:
-            length, count = FRAME_HEAD.unpack_from(self._pending)
-            if length > self._max_frame_bytes:
-                raise ProtocolError(f"a frame of {length} bytes; at most {self._max_frame_bytes} are sent")
-            end = FRAME_HEAD.size + length
-            if len(self._pending) < end:
-                return
-            if count > len(self._descriptors):
-                raise ProtocolError(f"a frame that wants {count} descriptors, sent with {len(self._descriptors)}")
-            message = decode(bytes(self._pending[FRAME_HEAD.size : end]))
-            del self._pending[:end]
-            yield message, [self._descriptors.popleft() for _ in range(count)]
+    def _next(self) -> tuple[Message, list[int]] | None:
+        """The first message of what was read, taken out; None when it is not whole."""
+        pending = self._pending
+        if len(pending) < FRAME_HEAD.size:
+            return None
+        length, count = FRAME_HEAD.unpack_from(pending)
+        if length > self._max_frame_bytes:
+            raise ProtocolError(f"a frame of {length} bytes; at most {self._max_frame_bytes} are sent")
+        end = FRAME_HEAD.size + length
+        if len(pending) < end:
+            return None
+        if count > len(self._descriptors):
+            raise ProtocolError(f"a frame that wants {count} descriptors, sent with {len(self._descriptors)}")
+        message = decode(pending[FRAME_HEAD.size : end])
+        del pending[:end]
+        return message, [self._descriptors.popleft() for _ in range(count)]
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import ctypes
 import functools
+import io
 import os
 import signal
 import site
@@ -95,62 +96,55 @@ class InstanceHost:
             self._capture.take_pipe(descriptors.pop(0))
         self._capture.begin()
         try:
-            event = self._event_of(call, descriptors)
+            event, file = self._event_of(call, descriptors)
         finally:
             self._capture.end()
         if not (event.clean and KEEPS_PIPES):
             self._capture.drop_pipe()
-        self._send(event)
+        self._send(event, file)
 
-    def _event_of(self, call: Invoke, descriptors: list[int]) -> Returned | Raised:
+    def _event_of(self, call: Invoke, descriptors: list[int]) -> tuple[Returned | Raised, io.FileIO | None]:
         self._tracking.begin(call.tracking)
         try:
             arguments = blobs.take(call.arguments, descriptors)
             self._may_be_cancelled = True
-            payload = self._run(call, arguments)
+            value, file = _in_parts(self._run(call, arguments))
             self._may_be_cancelled = False
         except BaseException as error:  # noqa: BLE001 - the edge of user code: whatever it raises is its answer
             self._may_be_cancelled = False
-            return self._raised(call, error)
+            return self._raised(call, error), None
         runs = self._end_tracking(call, None)
-        return Returned(call.call_id, payload, self._is_clean(), runs)
+        return Returned(call.call_id, value, self._is_clean(), runs), file
 
     def _on_cancel(self, _number: int, _frame: object) -> None:
         if self._may_be_cancelled:
             self._may_be_cancelled = False
             raise CallCancelled("the caller wants no answer any more")
 
-    def _send(self, event: Returned | Yielded | Raised) -> None:
+    def _send(self, event: Returned | Yielded | Raised, file: io.FileIO | None = None) -> None:
+        """Send `event`, and `file`, which holds its value, beside it; closes `file`."""
         if os.getpid() != self._pid:
             _end_copy(event)
-        value = None if isinstance(event, Raised) else event.value
-        file = blobs.to_file((value,)) if value is not None else None
-        match event:
-            case Returned() if file is not None:
-                self._send_with(file, event._replace(value=None))
-            case Yielded() if file is not None:
-                self._send_with(file, Yielded(event.call_id, None))
-            case _:
-                self._channel.send(event)
-
-    def _send_with(self, file: int, event: Returned | Yielded) -> None:
-        try:
-            self._channel.send(event, [file])
-        finally:
-            os.close(file)
+        if file is None:
+            self._channel.send(event)
+            return
+        with file:
+            self._channel.send(event, [file.fileno()])
 
     def _on_yield(self, call: Invoke) -> Callable[[Any], None] | None:
         def send(value: Any) -> None:
-            self._send(Yielded(call.call_id, SerializationUtils.dump_result(value, call.format)))
+            encoded, file = _in_parts(SerializationUtils.dump_result(value, call.format))
+            self._send(Yielded(call.call_id, encoded), file)
 
         return send if call.stream else None
 
-    def _run(self, call: Invoke, packed: blobs.Blob) -> bytes:
+    def _run(self, call: Invoke, packed: blobs.Blob) -> bytes | io.FileIO:
         if call.method is not None:
             return SerializationUtils.dump_result(self._call_method(call, packed), call.format)
         self._state = self._state or ProcessState()
-        self._modules = user_code.LocalModules(call.modules, call.scratch)
-        self._modules.install()
+        if call.modules:
+            self._modules = user_code.LocalModules(call.modules, call.scratch)
+            self._modules.install()
         try:
             function = user_code.load(call.source, call.target)
             arguments = SerializationUtils.load_arguments(packed, call.format)
@@ -201,6 +195,14 @@ class InstanceHost:
     def _is_clean(self) -> bool:
         """Whether the next call finds the process as this one found it, and nobody else has this call's output pipe."""
         return self._state.restore() if self._state is not None else is_alone()
+
+
+def _in_parts(encoded: bytes | io.FileIO) -> tuple[bytes | None, io.FileIO | None]:
+    """What of an encoded value goes into the frame, and what beside it."""
+    if not isinstance(encoded, bytes):
+        return None, encoded
+    descriptor = blobs.to_file((encoded,))
+    return (encoded, None) if descriptor is None else (None, io.FileIO(descriptor))
 
 
 def _cut(message: str) -> str:

@@ -46,6 +46,42 @@ def pack(
     return (b"\x94", *_array(args), *_map(kwargs), *_array(constructor_args), *_map(constructor_kwargs))
 
 
+def unpacked(document: memoryview) -> list[Any]:
+    """What `pack` was given, with the values of a large document as slices of it: nothing is copied."""
+    if document[1] != _ARRAY_32[0]:
+        return ormsgpack.unpackb(document)  # type: ignore[no-any-return]
+    groups: list[Any] = []
+    at = 1
+    for is_map in (False, True, False, True):
+        (count,) = _LENGTH.unpack_from(document, at + 1)
+        at += 1 + _LENGTH.size
+        values = []
+        for _ in range(count * (1 + is_map)):
+            value, at = _text_at(document, at)
+            values.append(value)
+        names = (str(name, "utf-8") for name in values[::2])
+        groups.append(dict(zip(names, values[1::2], strict=True)) if is_map else values)
+    return groups
+
+
+def _text_at(document: memoryview, at: int) -> tuple[memoryview, int]:
+    """The string that begins at `at`, still encoded, and where it ends."""
+    match document[at]:
+        case 0xDB:
+            start = at + 5
+            size = int.from_bytes(document[at + 1 : start])
+        case 0xDA:
+            start = at + 3
+            size = int.from_bytes(document[at + 1 : start])
+        case 0xD9:
+            start = at + 2
+            size = document[at + 1]
+        case short:
+            start = at + 1
+            size = short & 0x1F
+    return document[start : start + size], start + size
+
+
 def _array(values: Sequence[Any]) -> Iterator[Part]:
     yield _ARRAY_32 + _LENGTH.pack(len(values))
     for value in values:

@@ -13,7 +13,6 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from flashtrial.core import env
@@ -25,31 +24,26 @@ except ImportError:  # another Python than CPython
     plain_signal = signal
 _handler_of: Final = plain_signal.getsignal
 _mask: Final = plain_signal.pthread_sigmask
+_NO_TIMER: Final = (0.0, 0.0)
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD, signal.SIGALRM)
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One thing that code may change: how to read it, how to put it back."""
-
-    read: Callable[[], Any]
-    restore: Callable[[Any], None]
 
 
 class ProcessState:
     """What this process was when the object was made; one thread uses it."""
 
     def __init__(self) -> None:
-        self._was = [(part, part.read()) for part in _PARTS]
+        self._was = _now()
 
     def restore(self) -> bool:
         """Put back what differs; whether the process can be taken for what it was (no threads, no children left)."""
-        for part, was in self._was:
-            try:
-                if part.read() != was:
-                    part.restore(was)
-            except OSError:  # a working directory that is gone, say
-                return False
+        try:
+            now = _now()
+            if now != self._was:
+                for put_back, value, was in zip(_RESTORERS, now, self._was, strict=True):
+                    if value != was:
+                        put_back(was)
+        except OSError:  # a working directory that is gone, say
+            return False
         return threading.active_count() == 1 and not _has_children()
 
 
@@ -94,20 +88,11 @@ def _restore_path(was: list[str]) -> None:
     sys.path[:] = was
 
 
-def _logging() -> tuple[int, list[logging.Handler], int]:
-    root = logging.getLogger()
-    return root.level, list(root.handlers), root.manager.disable
-
-
 def _restore_logging(was: tuple[int, list[logging.Handler], int]) -> None:
     root = logging.getLogger()
     root.setLevel(was[0])
     root.handlers[:] = was[1]
     logging.disable(was[2])
-
-
-def _timer_runs() -> bool:
-    return signal.getitimer(signal.ITIMER_REAL) != (0.0, 0.0)
 
 
 def _stop_timer(_was: bool) -> None:
@@ -122,18 +107,38 @@ def _set_mask(was: set[signal.Signals]) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, was)
 
 
-_PARTS: Final = (
-    _Part(env.encoded, env.restore),
-    _Part(os.getcwd, os.chdir),
-    _Part(lambda: list(sys.path), _restore_path),
-    _Part(_umask, _set_umask),
-    _Part(sys.getrecursionlimit, sys.setrecursionlimit),
-    _Part(lambda: [_handler_of(number) for number in _SIGNALS], _restore_signals),
-    _Part(_logging, _restore_logging),
-    _Part(lambda: _mask(signal.SIG_BLOCK, ()), _set_mask),
-    _Part(_timer_runs, _stop_timer),
-    _Part(gc.isenabled, _restore_collector),
-    _Part(sys.getprofile, sys.setprofile),
-    _Part(sys.gettrace, sys.settrace),
-    _Part(socket.getdefaulttimeout, socket.setdefaulttimeout),
+def _now() -> tuple[Any, ...]:
+    """All at once, in the order of `_RESTORERS`: reading part by part takes twice as long."""
+    root = logging.root
+    return (
+        env.encoded(),
+        os.getcwd(),  # noqa: PTH109 - a string, as it goes back in
+        sys.path[:],
+        _umask(),
+        sys.getrecursionlimit(),
+        [_handler_of(number) for number in _SIGNALS],
+        (root.level, root.handlers[:], root.manager.disable),
+        _mask(signal.SIG_BLOCK, ()),
+        signal.getitimer(signal.ITIMER_REAL) != _NO_TIMER,
+        gc.isenabled(),
+        sys.getprofile(),
+        sys.gettrace(),
+        socket.getdefaulttimeout(),
+    )
+
+
+_RESTORERS: Final[tuple[Callable[[Any], None], ...]] = (
+    env.restore,
+    os.chdir,
+    _restore_path,
+    _set_umask,
+    sys.setrecursionlimit,
+    _restore_signals,
+    _restore_logging,
+    _set_mask,
+    _stop_timer,
+    _restore_collector,
+    sys.setprofile,
+    sys.settrace,
+    socket.setdefaulttimeout,
 )

@@ -4,6 +4,7 @@ Runs inside children: standard library, cloudpickle, ormsgpack and, where it is 
 """
 
 import binascii
+import io
 import platform
 
 # bound by name at import: user code may replace what these modules hold (`json.dumps = …`)
@@ -14,9 +15,12 @@ from pickle import dumps as plain_dumps
 from typing import Any, Final, NamedTuple
 
 import cloudpickle
-from cloudpickle import dumps as pickle_dumps
+from cloudpickle import Pickler
 from cloudpickle import loads as pickle_loads
 from ormsgpack import unpackb
+
+from flashtrial.process.base64_file import Base64File
+from flashtrial.process.packing import unpacked
 
 try:
     import pybase64 as base64  # seven times as quick
@@ -57,11 +61,14 @@ class SerializationUtils:
         if serialization_format == "json":
             args, kwargs, constructor_args, constructor_kwargs = json_loads(bytes(payload))
             return Arguments(tuple(args), kwargs, tuple(constructor_args), constructor_kwargs)
-        return _unpickled(unpackb(payload))
+        return _unpickled(unpacked(payload) if isinstance(payload, memoryview) else unpackb(payload))
 
     @staticmethod
-    def dump_result(value: object, serialization_format: str) -> bytes:
-        """`value` as base64(cloudpickle) or JSON text, ASCII either way. Raises `BadResult`."""
+    def dump_result(value: object, serialization_format: str) -> bytes | io.FileIO:
+        """`value` as base64(cloudpickle) or JSON text, ASCII either way; large base64 in a memory file, the caller's.
+
+        Raises `BadResult`.
+        """
         return _to_json(value) if serialization_format == "json" else _to_pickle(value)
 
 
@@ -75,7 +82,7 @@ def _unpickled(packed: list[Any]) -> Arguments:
     )
 
 
-def _unpickle(what: str, which: int | str, item: str) -> object:
+def _unpickle(what: str, which: int | str, item: str | memoryview) -> object:
     try:
         data = b64decode(item, validate=True)
     except (binascii.Error, ValueError) as error:
@@ -103,11 +110,13 @@ def _versions() -> str:
     return ", ".join(named)
 
 
-def _to_pickle(value: object) -> bytes:
+def _to_pickle(value: object) -> bytes | io.FileIO:
     try:
         if type(value) in _PLAIN:
             return b64encode(plain_dumps(value, _PROTOCOL))
-        return b64encode(pickle_dumps(value))
+        file = Base64File()
+        Pickler(file, protocol=_PROTOCOL).dump(value)
+        return file.finish()
     except Exception as error:  # __reduce__ of user classes may raise anything
         raise BadResult(
             f"the call returned a {type(value).__name__} that cannot be pickled: {type(error).__name__}: {error}. "

@@ -7,6 +7,7 @@ and cloudpickle only.
 
 import ast
 import asyncio
+import contextlib
 import functools
 import inspect
 import linecache
@@ -25,6 +26,7 @@ from flashtrial.process import runpod_app
 
 USER_MODULE: Final = "flashtrial_user_code"
 _SOURCES_KEPT: Final = 64
+_NOTHING: Final = contextlib.nullcontext()
 _MARK: Final = "<flashtrial "
 
 
@@ -41,8 +43,9 @@ def load(source: str, name: str) -> Any:
     module = types.ModuleType(USER_MODULE)
     sys.modules[USER_MODULE] = module
     cloudpickle.register_pickle_by_value(module)
-    with runpod_app.stand_in_for(source):
-        exec(_compiled(source, name), module.__dict__)  # noqa: S102 - running the user's code is what we are for
+    code = _compiled(source, name)
+    with runpod_app.stand_in_for(source) if "runpod" in source else _NOTHING:
+        exec(code, module.__dict__)  # noqa: S102 - running the user's code is what we are for
     found = module.__dict__.get(name)
     if found is None:
         raise CodeNotFound(f"the source defines no {name!r}; it defines {_names(module) or 'nothing'}")
