@@ -151,10 +151,13 @@ class Feeds:
 
     A journal is removed when its writer is gone, the server knows that (`wants_farewell`), and each of its destinations
     has all of it; a closed segment as soon as each has it. One that cannot be read now is asked again each time and
-    holds up no other.
+    holds up no other. `may_remove` says of some segments whether they may go at all.
     """
 
-    def __init__(self, state: OutboxState, route: Route) -> None:
+    def __init__(
+        self, state: OutboxState, route: Route, may_remove: Callable[[list[Path]], bool] = lambda _paths: True
+    ) -> None:
+        self._may_remove = may_remove
         self.wants_farewell = False  # whether the destination is to be told of a writer's end first
         self._outbox = state.outbox
         self._state = state
@@ -236,6 +239,7 @@ class Feeds:
     def _is_done(self, feed: Feed) -> bool:
         return (
             self._route.leads(feed.header)
+            and self._may_remove(feed.paths())
             and self._may_go(feed.header.writer_id)
             and self._is_sent(feed)
             and all(feed.is_done_at(each) for each in self._route.others(feed.header, is_alive=False))
@@ -246,7 +250,8 @@ class Feeds:
             return
         others = self._route.others(feed.header, is_alive=feed.writer_is_alive())
         for path in feed.closed_for(others | {self._route.name}):
-            path.unlink(missing_ok=True)
+            if self._may_remove([path]):
+                path.unlink(missing_ok=True)
 
     def _adopt(self, writer_id: str, numbers: list[int]) -> None:
         path = segment_path(self._outbox, writer_id, numbers[0])

@@ -51,6 +51,7 @@ class Sync:
         *,
         route: Route | None = None,
         state: OutboxState | None = None,
+        may_remove: Callable[[list[Path]], bool] = lambda _paths: True,
         whereabouts: Callable[[], object] = lambda: None,
         rng: random.Random | None = None,
     ) -> None:
@@ -60,7 +61,8 @@ class Sync:
         self._clock = clock
         self._state = state or OutboxState(outbox, clock)
         only = frozenset({destination})
-        self._feeds = Feeds(self._state, route or Route(destination, lambda _header, _is_alive: only))
+        route = route or Route(destination, lambda _header, _is_alive: only)
+        self._feeds = Feeds(self._state, route, may_remove)
         self._pulse = Pulse(backend, self._feeds, self._state, clock) if isinstance(backend, PulseBackend) else None
         self._backoff = Backoff(clock, rng)
         self._whereabouts = whereabouts

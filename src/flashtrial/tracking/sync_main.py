@@ -14,17 +14,20 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Protocol, TypeAlias
 
 from flashtrial.core import env, log
-from flashtrial.core.clock import SystemClock
+from flashtrial.core.clock import Clock, SystemClock
 from flashtrial.core.files import Locked, ensure_private_dir, file_lock
 from flashtrial.tracking.feeds import sweep
 from flashtrial.tracking.outbox import lock_path
+from flashtrial.tracking.sending.adoption import Adoption
 from flashtrial.tracking.sending.couriers import Couriers
 from flashtrial.tracking.sending.routes import Destinations, parse_backends
+from flashtrial.tracking.sending.volume import LeaseLost, hold_lease, is_leased, may_remove_adopted
 from flashtrial.tracking.sync import Stop
 
 logger = logging.getLogger(__name__)
@@ -93,10 +96,30 @@ def sync_outbox(
     outbox: Path, home: Path, environment: Mapping[str, str], stop: Stop, take_lock: TakeLock | None = None
 ) -> None:
     """Sync until idle or told to stop. Does nothing when another process or thread does it already."""
-    configured = parse_backends(environment.get(env.BACKENDS, ""))
-    couriers = Couriers(outbox, home, environment, SystemClock(), Destinations(configured))
+    destinations = Destinations(parse_backends(environment.get(env.BACKENDS, "")))
+    clock = SystemClock()
+    couriers = Couriers(outbox, home, environment, clock, destinations)
     with contextlib.closing(couriers):
-        keep_synced(outbox, couriers, stop, take_lock)
+        if not is_leased(outbox):
+            keep_synced(outbox, couriers, stop, take_lock)
+            return
+
+        def adopt(path: Path) -> Couriers:
+            return Couriers(path, home, environment, clock, destinations, may_remove=may_remove_adopted)
+
+        with Adoption(outbox, adopt, clock):
+            keep_synced(outbox, couriers, stop, partial(_take_lease, outbox, couriers, clock))
+
+
+@contextlib.contextmanager
+def _take_lease(outbox: Path, couriers: Couriers, clock: Clock) -> Iterator[None]:
+    """The lock, which is good on this machine, and the lease, which is good between machines. Raises `Locked`."""
+    with file_lock(lock_path(outbox), wait=False), hold_lease(outbox, clock) as lease:
+        couriers.keep_hold = lease.renew_when_due
+        try:
+            yield
+        except LeaseLost:
+            logger.warning("%s is another worker's now", outbox, extra={"action": "sync_fenced"})
 
 
 def keep_synced(outbox: Path, sync: Syncing, stop: Stop, take_lock: TakeLock | None = None) -> None:

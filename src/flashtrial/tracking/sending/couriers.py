@@ -48,6 +48,7 @@ class Courier:
         self.at_work = threading.Lock()  # held while files of the outbox are read
         self._backend = backend
         self._ending = threading.Event()
+        self._has_last_round = True
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -58,8 +59,9 @@ class Courier:
             self._thread = threading.Thread(target=self._run, name="flashtrial-courier", daemon=True)
             self._thread.start()
 
-    def ask_to_end(self) -> None:
-        """Return at once; the courier does a last round first."""
+    def ask_to_end(self, *, has_last_round: bool) -> None:
+        """Return at once; the courier ends soon, after a last round if it is to do one."""
+        self._has_last_round = has_last_round
         self._ending.set()
 
     def join(self) -> None:
@@ -82,7 +84,8 @@ class Courier:
                 if not has_sent:
                     self._ending.wait(POLL_S)
             with self.at_work:
-                self.sync.last_round()
+                if self._has_last_round:
+                    self.sync.last_round()
         except Exception as error:  # noqa: BLE001 - the edge of a thread: raised in the main one
             self.failure = error
 
@@ -91,8 +94,17 @@ class Couriers:
     """All destinations of one outbox. Used by the thread that holds the outbox's lock."""
 
     def __init__(
-        self, outbox: Path, home: Path, environment: Mapping[str, str], clock: Clock, destinations: Destinations
+        self,
+        outbox: Path,
+        home: Path,
+        environment: Mapping[str, str],
+        clock: Clock,
+        destinations: Destinations,
+        *,
+        may_remove: Callable[[list[Path]], bool] = lambda _paths: True,
     ) -> None:
+        self.keep_hold: Callable[[], None] = lambda: None  # called now and then; raises when the outbox is not ours
+        self._may_remove = may_remove
         self._outbox = outbox
         self._home = home
         self._environment = {**environment, env.OUTBOX: str(outbox)}  # backends look there for staged files
@@ -115,10 +127,14 @@ class Couriers:
         try:
             while not stop.is_set() and not self._is_all_done():
                 stop.wait(POLL_S)
+        except BaseException:
+            for courier in self._couriers.values():
+                courier.ask_to_end(has_last_round=False)
+            raise
         finally:
             self._handover.close()
-            for courier in self._couriers.values():
-                courier.ask_to_end()
+        for courier in self._couriers.values():
+            courier.ask_to_end(has_last_round=True)
         for courier in self._couriers.values():
             courier.join()
 
@@ -139,6 +155,7 @@ class Couriers:
             courier.close()
 
     def _is_all_done(self) -> bool:
+        self.keep_hold()
         for url, token in self._handover.take():
             self._addresses.keep(url, token)
         has_news = self._find_destinations()
@@ -204,6 +221,7 @@ class Couriers:
                 self._clock,
                 route=Route(destination, self._destinations),
                 state=self._state,
+                may_remove=self._may_remove,
                 whereabouts=lambda: self._addresses.whereabouts(destination.url),
             )
             self._couriers[destination] = Courier(sync, backend)
