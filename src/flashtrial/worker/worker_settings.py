@@ -9,11 +9,13 @@ from flashtrial.core.errors import ConfigurationError
 from flashtrial.process.child import NO_LIMITS, CallLimits
 from flashtrial.process.environment_use import KeepLimits
 from flashtrial.process.memory import total_bytes
+from flashtrial.tracking.address import address_from
 from flashtrial.worker import variables
 from flashtrial.worker.constants import NAMESPACE, VOLUME
 from flashtrial.worker.gpu.policy import Placement
 from flashtrial.worker.instances import InstanceLimits
-from flashtrial.worker.loop.payload_limits import PayloadLimits
+from flashtrial.worker.loop.payload_limits import PayloadLimits, ResultStore
+from flashtrial.worker.loop.server_results import ServerResults
 from flashtrial.worker.loop.volume_results import VolumeResults
 
 JOB_SOURCE: Final = "RUNPOD_WEBHOOK_GET_JOB"
@@ -59,8 +61,15 @@ class WorkerSettings:
 
     def payload_limits(self) -> PayloadLimits:
         """What an answer may weigh, and where a result goes that weighs more."""
-        store = None if self.volume is None else VolumeResults(self.volume / f".{NAMESPACE}" / "results")
-        return PayloadLimits(self.max_result_bytes, store)
+        return PayloadLimits(self.max_result_bytes, self._result_store())
+
+    def _result_store(self) -> ResultStore | None:
+        """The volume; without one the tracking server, where one was named."""
+        if self.volume is not None:
+            return VolumeResults(self.volume / f".{NAMESPACE}" / "results")
+        if env.get(env.URL):
+            return ServerResults(lambda: address_from(env.home(), env.snapshot()))
+        return None
 
 
 def _placement() -> Placement:

@@ -1,19 +1,18 @@
 """Answers made to fit what the platform carries, before they are sent: a refused answer is a lost one.
 
-The output is cut first, if that is enough; then the result goes to the volume and the answer says where; without a
-volume the answer is an error that says the sizes and keeps the output.
+The output is cut first, if that is enough; then the result goes to the volume, or to the tracking server where there is
+no volume, and the answer says where; without either the answer is an error that says the sizes and keeps the output.
 """
 
 import asyncio
 import json
 import logging
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NotRequired, Protocol, TypedDict
 
 from flashtrial.process.head_and_tail import HeadAndTail
 from flashtrial.process.outcome import Failure
 from flashtrial.protocol.execution import FailureKind, FunctionRequest, FunctionResponse
-from flashtrial.worker.loop.volume_results import VolumeResults
 
 RUNPOD_LIMIT_BYTES: Final = 10_000_000
 """Of an answer to ``/run``. To ``/runsync`` it is twice that, but a worker cannot know which of them a job came by."""
@@ -22,9 +21,33 @@ _ENVELOPE_BYTES: Final = 1024
 _LEAST_OUTPUT_BYTES: Final = 4096
 _LEAST_KEPT_BYTES: Final = 16
 _LONGEST_ESCAPE: Final = 6
-_ADVICE: Final = "Return something smaller, or give the endpoint a network volume for large results."
+_ADVICE: Final = (
+    "Return something smaller; or give the endpoint a network volume, or a tracking server (FLASHTRIAL_URL), for it."
+)
 
 logger = logging.getLogger(__name__)
+
+
+class ResultPlace(TypedDict):
+    """Where a result lies (a path on the volume, or an address), and how to tell that it is whole."""
+
+    path: NotRequired[str]
+    url: NotRequired[str]
+    bytes: int
+    sha256: str
+
+
+class ResultStore(Protocol):
+    """Takes what is too large for an answer."""
+
+    @property
+    def name(self) -> str:
+        """What it is, in a sentence to the user."""
+        ...
+
+    def put(self, job_id: str, content: bytes, /) -> ResultPlace:
+        """Store the result of a job; blocks. Raises OSError."""
+        ...
 
 
 class ResultTooLarge(Exception):
@@ -36,7 +59,7 @@ class PayloadLimits:
     """How large an answer may be in bytes (None: any size, nobody carries it away), and where larger results go."""
 
     limit_bytes: int | None = None
-    store: VolumeResults | None = None
+    store: ResultStore | None = None
 
     def check_declared(self, request: FunctionRequest) -> None:
         """Raises `ResultTooLarge` when the request's own word is that its result will not fit."""
@@ -71,10 +94,11 @@ class PayloadLimits:
         try:
             place = await asyncio.to_thread(self.store.put, job_id, content)
         except OSError as error:
-            why = f"{_too_large(size_bytes, self._limit)} Writing it to the volume failed: {error}."
+            why = f"{_too_large(size_bytes, self._limit)} Writing it to {self.store.name} failed: {error}."
             return self._refused(response, why)
         reference: dict[str, Any] = {**place, "format": form}
-        logger.info("result of job %s stored at %s", job_id, place["path"], extra={"action": "result_stored"})
+        lies = place.get("path") or place.get("url")
+        logger.info("result of job %s stored at %s", job_id, lies, extra={"action": "result_stored"})
         small = _without_result(response).model_copy(update={"result_ref": reference})
         return self._with_short_output(small)
 

@@ -3,23 +3,17 @@
 import hashlib
 import re
 from pathlib import Path
-from typing import TypedDict
 
 from flashtrial.core.files import ensure_private_dir, write_atomically
+from flashtrial.worker.loop.payload_limits import ResultPlace
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 
 
-class ResultPlace(TypedDict):
-    """Where a result lies, and how to tell that it is whole."""
-
-    path: str
-    bytes: int
-    sha256: str
-
-
 class VolumeResults:
     """Writes into `directory`, made where missing. For several threads; each blocks as long as the disk does."""
+
+    name = "the volume"
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
