@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from flashtrial.cli import login_commands
 from flashtrial.core import env
 from flashtrial.core.errors import FlashtrialError
 
@@ -70,6 +71,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+app.command()(login_commands.login)
+app.command()(login_commands.logout)
 
 
 def _version(wanted: bool) -> None:
