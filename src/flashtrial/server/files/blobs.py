@@ -123,11 +123,19 @@ class BlobStore:
 
         Raises `TooLarge` and `StoreFull`.
         """
+        while True:
+            with contextlib.suppress(NoSuchUpload):  # it ended while we waited for it: look again
+                return self._begin(key, run_bytes)
+
+    def _begin(self, key: BlobKey, run_bytes: int) -> UploadState:
         if (path := self.path_of(key.sha256)) is not None:
             os.utime(path)  # wanted again: so no clean-up takes it for forgotten
             return UploadState(key, key.size_bytes, is_complete=True)
         self._check_size(key.size_bytes, run_bytes)
         with self._locked_partial(key, create=True) as descriptor:
+            if self.path_of(key.sha256) is not None:  # another client has just committed the same
+                self._partial_path(key).unlink()
+                raise NoSuchUpload
             received = os.fstat(descriptor).st_size
             self._check_room(key.size_bytes - received)
         return UploadState(key, received, is_complete=False)
@@ -216,7 +224,7 @@ class BlobStore:
             raise NoSuchUpload("this upload was not begun, or it is complete: begin it") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if os.fstat(descriptor).st_nlink == 0 or not path.exists():  # committed or thrown away while we waited
+            if not _is_still(path, descriptor):  # committed or thrown away while we waited, maybe begun anew
                 raise NoSuchUpload("this upload has just ended: begin it again")
             yield descriptor
         finally:
@@ -259,6 +267,14 @@ class BlobStore:
     def _forget_bytes(self, size_bytes: int) -> None:
         with self._lock:
             self._used_bytes -= size_bytes
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    """Whether an open file is the one that has this name now."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 class Incoming:
