@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from flashtrial.core import env
 from flashtrial.tracking.parts import RunPart
 from flashtrial.tracking.settings import EffectiveSettings
 
@@ -31,9 +32,15 @@ def console_is_safe() -> bool:
     Not at a prompt and in notebooks, whose front ends have the output already and talk to the terminal themselves, and
     not in tests under pytest, which leads the descriptors elsewhere for each test.
     """
-    return not (
-        hasattr(sys, "ps1") or sys.flags.interactive or {"ipykernel", "IPython", "_pytest"} & sys.modules.keys()
-    )
+    is_prompt = hasattr(sys, "ps1") or bool(sys.flags.interactive)
+    is_test = "_pytest" in sys.modules and bool(env.get("PYTEST_CURRENT_TEST"))
+    return not (is_prompt or is_test or _has_front_end())
+
+
+def _has_front_end() -> bool:
+    """Whether IPython runs this code, in a notebook or a terminal; that somebody imported it says nothing."""
+    ipython: Any = sys.modules.get("IPython")
+    return ipython is not None and ipython.get_ipython() is not None
 
 
 def _made(module: str, name: str, *arguments: Any, **options: Any) -> RunPart:
