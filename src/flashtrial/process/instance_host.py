@@ -27,6 +27,7 @@ from flashtrial.core import env
 from flashtrial.process import blobs, call_tracking, user_code
 from flashtrial.process.capture import OutputCapture
 from flashtrial.process.channel import Channel, ChannelClosed
+from flashtrial.process.orphans import reap_orphans
 from flashtrial.process.process_state import ProcessState, is_alone
 from flashtrial.process.serialization_utils import Arguments, BadArguments, BadResult, SerializationUtils
 from flashtrial.protocol.child import (
@@ -194,7 +195,9 @@ class InstanceHost:
 
     def _is_clean(self) -> bool:
         """Whether the next call finds the process as this one found it, and nobody else has this call's output pipe."""
-        return self._state.restore() if self._state is not None else is_alone()
+        if self._state is not None:
+            return self._state.restore()
+        return is_alone() or (reap_orphans() > 0 and is_alone())
 
 
 def _in_parts(encoded: bytes | io.FileIO) -> tuple[bytes | None, io.FileIO | None]:

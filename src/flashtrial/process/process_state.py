@@ -12,10 +12,12 @@ import signal
 import socket
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from typing import Any, Final
 
 from flashtrial.core import env
+from flashtrial.process.seldom_state import SeldomState
 
 # Python wraps both to make enum members of numbers, which costs ten times the call itself.
 try:
@@ -25,7 +27,10 @@ except ImportError:  # another Python than CPython
 _handler_of: Final = plain_signal.getsignal
 _mask: Final = plain_signal.pthread_sigmask
 _NO_TIMER: Final = (0.0, 0.0)
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD, signal.SIGALRM)
+_SIGNALS: Final = (
+    *(signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD, signal.SIGALRM),
+    *(signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGVTALRM, signal.SIGPROF),
+)
 
 
 class ProcessState:
@@ -33,6 +38,7 @@ class ProcessState:
 
     def __init__(self) -> None:
         self._was = _now()
+        self._seldom = SeldomState()
 
     def restore(self) -> bool:
         """Put back what differs; whether the process can be taken for what it was (no threads, no children left)."""
@@ -42,6 +48,8 @@ class ProcessState:
                 for put_back, value, was in zip(_RESTORERS, now, self._was, strict=True):
                     if value != was:
                         put_back(was)
+            if self._seldom.is_touched:
+                self._seldom.restore()
         except OSError:  # a working directory that is gone, say
             return False
         return threading.active_count() == 1 and not _has_children()
@@ -107,6 +115,15 @@ def _set_mask(was: set[signal.Signals]) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, was)
 
 
+def _restore_hooks(was: tuple[Any, ...]) -> None:
+    sys.excepthook, sys.unraisablehook, sys.displayhook, threading.excepthook, warnings.showwarning = was
+
+
+def _restore_warnings(was: list[Any]) -> None:
+    warnings.resetwarnings()  # tells those that remember what the filters said of them
+    warnings.filters[:] = was  # type: ignore[index]  # a list, whatever typeshed promises
+
+
 def _now() -> tuple[Any, ...]:
     """All at once, in the order of `_RESTORERS`: reading part by part takes twice as long."""
     root = logging.root
@@ -124,6 +141,8 @@ def _now() -> tuple[Any, ...]:
         sys.getprofile(),
         sys.gettrace(),
         socket.getdefaulttimeout(),
+        (sys.excepthook, sys.unraisablehook, sys.displayhook, threading.excepthook, warnings.showwarning),
+        warnings.filters[:],
     )
 
 
@@ -141,4 +160,6 @@ _RESTORERS: Final[tuple[Callable[[Any], None], ...]] = (
     sys.setprofile,
     sys.settrace,
     socket.setdefaulttimeout,
+    _restore_hooks,
+    _restore_warnings,
 )
