@@ -4,14 +4,15 @@ A curve is what is seen of all attempts: where steps went back, or an owner went
 the place of the earlier ones. A forked run begins with its parent's curve, read where it lies.
 """
 
-import math
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, TypedDict
 
+import numpy as np
+
 from flashtrial.server.records import SeriesKind, not_finite_name
-from flashtrial.server.storage.columns import Columns
+from flashtrial.server.storage.columns import Columns, Float64
 from flashtrial.server.storage.curve_reader import attempts_of, draw
 from flashtrial.server.storage.curves import MAX_STEP, MIN_STEP, Attempt, Piece, stitched, within
 from flashtrial.server.storage.reading import reading
@@ -114,11 +115,15 @@ def attempts(db_path: Path, query: SeriesQuery) -> list[AttemptView]:
 
 def points_of(columns: Columns) -> list[PointView]:
     """The columns as answers have them."""
-    values: list[Number] = columns.values.tolist()
-    for place, value in enumerate(values):
-        if isinstance(value, float) and not math.isfinite(value):
-            values[place] = not_finite_name(value)
-    return list(zip(columns.steps.tolist(), columns.times_ms.tolist(), values, strict=True))
+    return list(zip(columns.steps.tolist(), columns.times_ms.tolist(), shown_values(columns.values), strict=True))
+
+
+def shown_values(values: Float64) -> list[Number]:
+    """Values as answers have them."""
+    shown: list[Number] = values.tolist()
+    for place in np.flatnonzero(~np.isfinite(values)).tolist():
+        shown[place] = not_finite_name(float(values[place]))
+    return shown
 
 
 def _line_of(connection: sqlite3.Connection, run_id: str) -> list[tuple[int, int | None]]:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from flashtrial.protocol.records import encode_batches
 from flashtrial.server.ingest_body import parse_msgpack
 from flashtrial.server.liveness import Beat, Role
 from flashtrial.server.repository import Repository
 from flashtrial.server.storage.heartbeats import WriterSight
 from flashtrial.server.views import read_run
 from flashtrial.testing.clock import FakeClock
-from testkit.tracking_server import TrackingClient, batch, encode_batches, metric, state, tracking_server
+from testkit.tracking_server import TrackingClient, batch, metric, state, tracking_server
 from testkit.waiting import wait_until
 
 WAIT_S = 20

@@ -41,6 +41,17 @@ def attempts_of(connection: sqlite3.Connection, series: int) -> dict[int, list[A
     }
 
 
+def everything(connection: sqlite3.Connection, series: int) -> dict[int, Columns]:
+    """All points of each writer of the series, in the order in which they were logged."""
+    parts: dict[int, list[Columns]] = {}
+    rows = connection.execute("SELECT writer, points, data FROM blocks WHERE series = ?", (series,))
+    for writer, points, data in rows:
+        parts.setdefault(int(writer), []).append(decode_block(data, points))
+    for writer, tail in _open_tails(connection, series).items():
+        parts.setdefault(writer, []).append(tail)
+    return {writer: joined(own).by_seq() for writer, own in parts.items()}
+
+
 def _open_tails(connection: sqlite3.Connection, series: int) -> dict[int, Columns]:
     rows = connection.execute("SELECT writer, rows FROM tails WHERE series = ? ORDER BY writer, seq", (series,))
     return {
