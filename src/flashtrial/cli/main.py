@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from flashtrial.cli import login_commands
+from flashtrial.cli import exchange_commands, login_commands, token_commands
 from flashtrial.core import env
 from flashtrial.core.errors import FlashtrialError
 
@@ -71,6 +71,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+app.add_typer(token_commands.app, name="token")
+exchange_commands.register(app)
 app.command()(login_commands.login)
 app.command()(login_commands.logout)
 

@@ -11,26 +11,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flashtrial.core import env
+from flashtrial.core.clock import SystemClock
 from flashtrial.core.files import OWNER_ONLY_FILE, ensure_private_dir
+from flashtrial.server.access.tokens import Grant, Scope, mint
 
 PARENT_PID = "FLASHTRIAL_PARENT_PID"
 DRAIN = "FLASHTRIAL_DRAIN_S"
 GRACE_S = 5.0  # from the signal to leave until a worker is killed
 _TO_CLOSE_S = 2.0  # of those, what a worker needs after its last answer to end its children
 PING_INTERVAL_MS = 2000
+TRACKING_TOKEN_S = 30 * 24 * 3600.0
 LOGS_KEPT_S = 7 * 24 * 3600
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Whom a worker works for and how it reaches us."""
+    """Whom a worker works for and how it reaches us: with `token` the queue, with `tracking_token` the server."""
 
     worker_id: str
     endpoint_id: str
     base_url: str
     key: str
     token: str
+    tracking_token: str
+
+
+def tracking_token(key: str, worker_id: str) -> str:
+    """What a worker shows to the tracking server: good for writing, and for longer than a worker lives."""
+    return mint(key, Grant(worker_id, frozenset({Scope.WRITE}), TRACKING_TOKEN_S), SystemClock().time_ms())
 
 
 def client_urls(base_url: str) -> dict[str, str]:
@@ -66,7 +75,7 @@ def worker_environment(
         **client_urls(assignment.base_url),
         env.HOME: str(home),
         env.URL: assignment.base_url,
-        env.TOKEN: assignment.key,  # not one for another server, which whoever started the instance may have
+        env.TOKEN: assignment.tracking_token,  # not one that whoever started the instance may have for another server
         env.CONCURRENCY: str(concurrency),
         DRAIN: f"{GRACE_S - _TO_CLOSE_S:g}",
         env.WORKER_ID: assignment.worker_id,

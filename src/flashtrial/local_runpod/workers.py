@@ -29,6 +29,7 @@ from flashtrial.local_runpod.worker_process import (
     WorkerProcess,
     exit_story,
     log_tail,
+    tracking_token,
     worker_environment,
 )
 
@@ -223,7 +224,8 @@ class Workers:
     async def _start_one(self, endpoint: Endpoint, staff: _Staff) -> None:
         worker_id = new_id("worker")
         place = self._place
-        assignment = Assignment(worker_id, endpoint.id, self._base_url, place.key, self._gate.hand_token_to(worker_id))
+        token, tracking = self._gate.hand_token_to(worker_id), tracking_token(place.key, worker_id)
+        assignment = Assignment(worker_id, endpoint.id, self._base_url, place.key, token, tracking)
         concurrency = self._concurrency(endpoint)
         environment = worker_environment(
             place.environment,

@@ -1,5 +1,6 @@
 """A real tracking server on a loopback port, a client for it, and records to send."""
 
+import asyncio
 import contextlib
 import socket
 import threading
@@ -13,6 +14,7 @@ import urllib3
 import uvicorn
 
 from flashtrial.protocol.records import Batch, encode_batches, encode_record
+from flashtrial.server.access.heads import PatientProtocol
 from flashtrial.server.app import create_app, end_streams
 from flashtrial.server.settings import ServerSettings
 from testkit.waiting import wait_until
@@ -113,13 +115,15 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def tracking_server(home: Path, **settings: Any) -> Iterator[TrackingClient]:
-    """A server of `home` on a thread of this process, on a free port, until the block ends."""
+def tracking_server(
+    home: Path, *, http: type[asyncio.Protocol] = PatientProtocol, **settings: Any
+) -> Iterator[TrackingClient]:
+    """A server of `home` on a thread of this process, on a free port, until the block ends; `http` reads requests."""
     app = create_app(ServerSettings(home, **settings))
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # uvloop, where it is installed, opens a pipe that stays open as long as the process: a leak to our fixtures.
-    config = uvicorn.Config(app, loop="asyncio", ws="none", log_level="warning", lifespan="on")
+    config = uvicorn.Config(app, http=http, loop="asyncio", ws="none", log_level="warning", lifespan="on")
     server = _Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -9,7 +9,7 @@ from flashtrial.local_runpod.worker_process import Assignment, exit_story, log_t
 
 pytestmark = pytest.mark.unit
 
-ASSIGNMENT = Assignment("w1", "ft1", "http://127.0.0.1:8787", "the-key", "the-token")
+ASSIGNMENT = Assignment("w1", "ft1", "http://127.0.0.1:8787", "the-key", "the-token", "tracking")
 
 
 def test_what_makes_a_worker_ours_wins_over_template_and_base() -> None:
@@ -18,7 +18,7 @@ def test_what_makes_a_worker_ours_wins_over_template_and_base() -> None:
     environment = worker_environment(base, template, Path("/home"), ASSIGNMENT, 8)
     assert (environment["A"], environment["B"]) == ("base", "template")
     assert (environment["RUNPOD_POD_ID"], environment["RUNPOD_AI_API_KEY"]) == ("w1", "the-key")
-    assert (environment["FLASHTRIAL_TOKEN"], environment["FLASHTRIAL_HOME"]) == ("the-key", "/home")
+    assert (environment["FLASHTRIAL_TOKEN"], environment["FLASHTRIAL_HOME"]) == ("tracking", "/home")
 
 
 def test_the_addresses_have_what_the_sdk_looks_for_in_them() -> None:

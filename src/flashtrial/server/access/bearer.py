@@ -33,7 +33,7 @@ OWNER = Holder("key", "the key of this home", EVERYTHING)
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 # Words of the neighbours' protocols that ask with POST, and that take away without DELETE.
 _ASKING = ("/search", "/get-history-bulk", "/searchExperiments")
-_TAKING_AWAY = ("/delete", "/restore", "/delete-tag")
+_TAKING_AWAY = ("/delete", "/restore")
 _WHO_ARE_YOU = "a bearer token is needed: clients take it from FLASHTRIAL_TOKEN"
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}
 

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from flashtrial.core.clock import Clock
 
 MAX_CLIENTS = 10_000
+_ROUNDING_S = 1e-6
 
 
 class Rates:
@@ -22,6 +23,10 @@ class Rates:
         self._burst = burst
         self._full_at: OrderedDict[str, float] = OrderedDict()  # when the client's bucket will be full again
 
+    def __len__(self) -> int:
+        """How many clients are remembered."""
+        return len(self._full_at)
+
     def wait_s(self, client: str) -> float:
         """0.0 when `client` may go on, and that is counted; else the seconds until it may."""
         if not self._per_s:
@@ -29,7 +34,7 @@ class Rates:
         now = self._clock.monotonic()
         full_at = max(self._full_at.get(client, now), now) + 1 / self._per_s
         wait_s = full_at - now - self._burst / self._per_s
-        if wait_s > 0:
+        if wait_s > _ROUNDING_S:
             return wait_s
         self._full_at[client] = full_at
         self._full_at.move_to_end(client)
