@@ -225,8 +225,8 @@ def decode(payload: bytes | bytearray | memoryview) -> Message:
     try:
         number, *fields = ormsgpack.unpackb(payload)
         kind = _TYPES[number]
-        if kind is Invoke:
-            return _invoke(*fields)
+        if kind is Invoke or kind is Returned:  # one of each for every call: looked at by hand
+            return _invoke(*fields) if kind is Invoke else _returned(*fields)
         for field, types in zip(fields, _FIELDS.get(kind, ()), strict=kind in _FIELDS):
             if not isinstance(field, types):
                 raise TypeError(f"{kind.__name__} has a {type(field).__name__} where none belongs")
@@ -238,7 +238,6 @@ def decode(payload: bytes | bytearray | memoryview) -> Message:
 # Whoever sends events may be somebody's code that got hold of the socket; commands come from us.
 _FIELDS: Final[dict[type[Any], tuple[Any, ...]]] = {
     Ready: (),
-    Returned: (str, (bytes, type(None)), bool, list),
     Yielded: (str, (bytes, type(None))),
     Raised: (str, str, str, bool, bool, list),
     Preloaded: (list, bool, str),
@@ -248,7 +247,11 @@ _FIELDS: Final[dict[type[Any], tuple[Any, ...]]] = {
 }
 
 
-def _returned(call_id: str, value: bytes | None, clean: bool, runs: list[Any]) -> Returned:
+def _returned(call_id: object, value: object, clean: object, runs: object) -> Returned:
+    if not (isinstance(call_id, str) and isinstance(clean, bool) and isinstance(runs, list)):
+        raise TypeError("what returned has a name, and says how the process stands")
+    if not (value is None or isinstance(value, bytes)):
+        raise TypeError(f"a value is bytes, not {type(value).__name__}")
     return Returned(call_id, value, clean, tuple(map(_run_note, runs)) if runs else ())
 
 
@@ -287,7 +290,6 @@ def _preload(source: str, local_names: list[str]) -> Preload:
 
 
 _REVIVE: Final[dict[type[Any], Any]] = {
-    Returned: _returned,
     Raised: _raised,
     Preloaded: _preloaded,
     Setup: _setup,
