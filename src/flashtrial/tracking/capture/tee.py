@@ -30,6 +30,7 @@ TICK_S: Final = 1.0
 BUSY_TICK_S: Final = 0.02
 ORPHAN_GRACE_S: Final = 5.0
 FACTS_PATIENCE_S: Final = 1.5
+SETTLE_S: Final = 0.03  # what was written to a pseudo-terminal may be on its way for a moment
 
 
 class Ledger(Protocol):
@@ -64,6 +65,7 @@ class Tee:
         self._monotonic = monotonic
         self._selector = selectors.DefaultSelector()
         self._is_finishing = False
+        self._settles_at = 0.0
         self._ends_at: float | None = None  # recording ends then at the latest
 
     def run(self) -> None:
@@ -126,6 +128,7 @@ class Tee:
         if FINISH in said:
             self._drain()
             self._is_finishing = True
+            self._settles_at = self._monotonic() + SETTLE_S
             self._ends_at = self._monotonic() + FACTS_PATIENCE_S
         if not said:
             self._selector.unregister(self._control)
@@ -147,7 +150,8 @@ class Tee:
         if self._recorder is None:
             return
         self._recorder.settle()
-        is_over = self._is_finishing and self._ledger.is_complete
+        is_settled = self._is_finishing and self._monotonic() >= self._settles_at
+        is_over = is_settled and self._ledger.is_complete
         is_late = self._ends_at is not None and self._monotonic() >= self._ends_at
         is_silent = not self._open and self._ledger.is_complete
         if is_over or is_late or is_silent:
