@@ -17,6 +17,7 @@ from flashtrial.tracking.outbox import cursor_path, dead_path, is_locked, lock_p
 from flashtrial.tracking.progress import dropped_path, read_cursor, read_dead, read_dropped, read_status
 from flashtrial.tracking.segments import list_segments, segment_path
 from flashtrial.tracking.sending.routes import Destinations
+from flashtrial.tracking.uploads import FILES, pending_files
 
 DESTINATION = NativeBackend.name
 _READ_BYTES = 1 << 20
@@ -130,8 +131,19 @@ def _of_journal(outbox: Path, writer_id: str, numbers: list[int]) -> Writer:
         dropped=sum(each.count for each in dropped),
         is_alive=is_alive,
         since_ms=_since_ms(numbers, readers, header) if min([sent, *settled.values()]) < written else None,
-        lags={name: written - seq for name, seq in settled.items()},
+        lags={name: written - seq for name, seq in settled.items()} | _lag_of_files(outbox, writer_id),
     )
+
+
+def _lag_of_files(outbox: Path, writer_id: str) -> dict[str, int]:
+    """How many files the server lacks the bytes of; their records it may have."""
+    files = pending_files(outbox, writer_id)
+    return {FILES: files} if files else {}
+
+
+def files_pending(outbox: Path) -> int:
+    """How many files of this outbox are not at the server yet."""
+    return sum(writer.lags.get(FILES, 0) for writer in writers(outbox))
 
 
 def _writers_of_lists(outbox: Path) -> set[str]:

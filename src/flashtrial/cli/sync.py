@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from flashtrial.cli.outbox import pending, waiting
+from flashtrial.cli.outbox import Waiting, files_pending, pending, waiting
 from flashtrial.core import env, files
 from flashtrial.core.clock import SystemClock, utc_from_ms
 from flashtrial.core.errors import FlashtrialError
@@ -14,6 +14,7 @@ from flashtrial.tracking.outbox import lock_path
 from flashtrial.tracking.progress import read_status
 from flashtrial.tracking.sending.couriers import Couriers
 from flashtrial.tracking.sending.routes import Destinations, parse_backends
+from flashtrial.tracking.uploads import FILES
 
 OTHERS_PATIENCE_S = 10.0
 _POLL_S = 0.05
@@ -41,16 +42,20 @@ def drain(home: Path, outbox: Path, url: str | None = None) -> str:
         status = read_status(outbox)
         reason = (status.outage if status else None) or "a sync process is still at work"
         raise NotSent(f"{left} records wait in {outbox}: {reason}")
+    if files_left := files_pending(outbox):
+        raise NotSent(f"{files_left} files wait in {outbox}; `flashtrial sync --list` says why")
     return f"sent {before} records" if before else "nothing to send"
 
 
 def listed(outbox: Path) -> str:
     """What waits, a line for each run and destination: how many records, since when, and why."""
-    lines = [
-        f"{each.run_id}  {each.destination}  {each.records} records  since {_moment(each.since_ms)}  {each.reason}"
-        for each in waiting(outbox)
-    ]
-    return "\n".join(lines) or "nothing waits"
+    return "\n".join(map(_line, waiting(outbox))) or "nothing waits"
+
+
+def _line(each: Waiting) -> str:
+    unit = "files" if each.destination == FILES else "records"
+    amount, since = f"{each.records} {unit}", f"since {_moment(each.since_ms)}"
+    return f"{each.run_id}  {each.destination}  {amount}  {since}  {each.reason}"
 
 
 def _moment(time_ms: int | None) -> str:

@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -20,6 +21,7 @@ from flashtrial.server.answers import error_answer
 from flashtrial.server.counters import IngestCounters
 from flashtrial.server.events import EventHub
 from flashtrial.server.files.blobs import BlobStore
+from flashtrial.server.files.cleanup import remove_forgotten
 from flashtrial.server.repository import Repository
 from flashtrial.server.routes import blobs, files, health, heartbeat, ingest, neighbours, pages, query
 from flashtrial.server.security import BodyLimit, HostGuard, SecurityHeaders
@@ -85,8 +87,9 @@ async def _running(parts: _Parts) -> AsyncIterator[None]:
     parts.events.open()
     await run_in_threadpool(parts.repository.start)
     await run_in_threadpool(parts.blobs.start)
+    clean = partial(remove_forgotten, parts.blobs, parts.settings.db_path)
     upkeep = asyncio.create_task(
-        keep_up(parts.repository, parts.settings.silent_after_s, parts.settings.retention), name="upkeep"
+        keep_up(parts.repository, parts.settings.silent_after_s, parts.settings.retention, clean), name="upkeep"
     )
     try:
         yield

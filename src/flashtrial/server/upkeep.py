@@ -8,6 +8,8 @@ import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
 
+from starlette.concurrency import run_in_threadpool
+
 from flashtrial.core.errors import FlashtrialError
 from flashtrial.server.repository import Repository
 from flashtrial.server.retention import RetentionRules
@@ -19,8 +21,13 @@ SHORTEST_REAP_PAUSE_S = 0.1
 RETENTION_PAUSE_S = 3600.0
 
 
-async def keep_up(repository: Repository, silent_after_s: float, rules: RetentionRules) -> None:
-    """Reap and retain until cancelled."""
+async def keep_up(
+    repository: Repository, silent_after_s: float, rules: RetentionRules, remove_forgotten: Callable[[], object]
+) -> None:
+    """Reap and retain until cancelled; `remove_forgotten` is called on another thread, every hour."""
+
+    async def clean() -> None:
+        await run_in_threadpool(remove_forgotten)
 
     async def retain() -> None:
         removed = await asyncio.wrap_future(repository.retain(rules))
@@ -33,6 +40,7 @@ async def keep_up(repository: Repository, silent_after_s: float, rules: Retentio
     pause_s = min(LONGEST_REAP_PAUSE_S, max(SHORTEST_REAP_PAUSE_S, silent_after_s / 4))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_again_and_again(reap, pause_s))
+        tasks.create_task(_again_and_again(clean, RETENTION_PAUSE_S))
         if rules.is_on:
             tasks.create_task(_again_and_again(retain, RETENTION_PAUSE_S))
 
@@ -41,6 +49,6 @@ async def _again_and_again(chore: Callable[[], Awaitable[None]], pause_s: float)
     while True:
         try:
             await chore()
-        except (FlashtrialError, sqlite3.Error):
+        except (FlashtrialError, OSError, sqlite3.Error):
             logger.warning("a chore failed", exc_info=True, extra={"action": "upkeep_failed"})
         await asyncio.sleep(pause_s)

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from flashtrial.protocol.records import encode_record
+from flashtrial.server.files.blobs import BlobStore
+from flashtrial.server.files.cleanup import remove_forgotten
 from flashtrial.server.files.limits import BlobLimits
 from testkit.tracking_server import Answer, TrackingClient, batch, state, tracking_server
 
@@ -212,3 +214,16 @@ def test_uploads_need_the_token(tmp_path: Path) -> None:
         assert begin(server, b"x").status == 401
         assert write(server, b"x", 0, 1).status == 401
         assert server.get(f"/api/v1/blobs/{sha256_of(b'x')}").status == 401
+
+
+def test_contents_that_no_run_names_are_removed_when_they_are_old(flashtrial_home: Path) -> None:
+    with tracking_server(flashtrial_home) as server:
+        for content in (b"named", b"forgotten"):
+            upload(server, content)
+        log_file(server, "keeps", b"named")
+        store = BlobStore(flashtrial_home / "blobs")
+        database = flashtrial_home / "server.db"
+        assert remove_forgotten(store, database) == 0
+        assert remove_forgotten(store, database, older_than_s=-1) == len(b"forgotten")
+        assert server.get(f"/api/v1/blobs/{sha256_of(b'named')}").body == b"named"
+        assert server.get(f"/api/v1/blobs/{sha256_of(b'forgotten')}").status == 404

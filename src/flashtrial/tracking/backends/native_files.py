@@ -20,7 +20,8 @@ from flashtrial.protocol.records import Batch, DamagedFrame, Record
 from flashtrial.tracking.address import Address
 from flashtrial.tracking.backends.base import BatchReceipt, Outage, RefusedRecord
 from flashtrial.tracking.backends.native import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, retry_after_s
-from flashtrial.tracking.media.staging import set_aside, staged_path
+from flashtrial.tracking.media.staging import set_aside, staged_path, sweep
+from flashtrial.tracking.segments import list_segments
 from flashtrial.tracking.sending.routes import FindDestinations
 from flashtrial.tracking.uploads import FILES, Releases, file_records
 
@@ -76,6 +77,7 @@ class FileBackend:
 
     def close(self) -> None:
         self._releases.look()
+        sweep(self._outbox, has_journals=bool(list_segments(self._outbox)))
         self._client.close()
 
     def _send_one(self, batch: Batch, ends: float) -> BatchReceipt:

@@ -109,7 +109,7 @@ def set_aside(path: Path) -> None:
 def sweep(outbox: Path, *, has_journals: bool) -> None:
     """Remove what deaths left: files half written, and, where no journal is left that could name them, all the rest.
 
-    Only while holding the outbox's lock; what is younger than an hour may belong to a record that is just written.
+    What is younger than an hour may belong to a record that is just written, and stays.
     """
     folder = files_dir(outbox)
     with contextlib.suppress(FileNotFoundError):
@@ -142,14 +142,22 @@ def _place(folder: Path, staged: Staged) -> Path:
 @contextlib.contextmanager
 def _new_file(outbox: Path) -> Iterator[tuple[Path, int]]:
     """A file beside all others; gone at the end of the block unless it was renamed. Raises `OutboxUnwritable`."""
+    path = files_dir(outbox) / f".{new_id('new')}"
     with _said_of(outbox):
-        path = ensure_private_dir(files_dir(outbox)) / f".{new_id('new')}"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, OWNER_ONLY_FILE)
+        try:
+            descriptor = _opened_new(path)
+        except FileNotFoundError:  # a sync process has just removed the empty folder
+            descriptor = _opened_new(path)
     try:
         yield path, descriptor
     finally:
         os.close(descriptor)
         path.unlink(missing_ok=True)
+
+
+def _opened_new(path: Path) -> int:
+    ensure_private_dir(path.parent)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, OWNER_ONLY_FILE)
 
 
 def _link(existing: Path, new: Path) -> bool:
