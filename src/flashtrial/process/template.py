@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 PRELOAD_DEADLINE_S: Final = 120.0
 TEMPLATE_DEADLINE_S: Final = 10.0
 _BUSY_PATIENCE_S: Final = 0.1
+_REAPED_PATIENCE_S: Final = 2.0
 _ZYGOTE: Final = "from flashtrial.process.zygote import main; main()"
 
 _Wanted = tuple[str, tuple[str, ...]]  # a source and the names of the modules that come with it
@@ -88,8 +89,12 @@ class ForkedProcess:
 
     async def _told(self) -> int | None:
         """What the template says, or the kernel while the template has no time for us and so has not reaped it yet."""
-        told = await asyncio.to_thread(self._template.status_of, self.pid)
-        return told if told is not None else exit_code_of_zombie(self.pid)
+        told = await asyncio.to_thread(self._template.status_of, self.pid, _BUSY_PATIENCE_S)
+        if told is None:
+            told = exit_code_of_zombie(self.pid)
+        if told is None:  # reaped, so the template knows; it is only busy with others for the moment
+            told = await asyncio.to_thread(self._template.status_of, self.pid, _REAPED_PATIENCE_S)
+        return told
 
     def close(self) -> None:
         if self.pidfd is not None:
@@ -181,9 +186,9 @@ class Template:
             raise
         return ForkedProcess(self, answer.pid, descriptors[0]), ours
 
-    def status_of(self, pid: int) -> int | None:
-        """How the forked child `pid`, which is over, ended; None when the template cannot tell, or is busy."""
-        if not self._lock.acquire(timeout=_BUSY_PATIENCE_S):
+    def status_of(self, pid: int, patience_s: float) -> int | None:
+        """How the forked child `pid`, which is over, ended; None when the template cannot tell, or stays busy."""
+        if not self._lock.acquire(timeout=patience_s):
             return None
         try:
             answer = self._ask(AskStatus(pid), TEMPLATE_DEADLINE_S)
