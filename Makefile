@@ -69,10 +69,11 @@ quality-check: check
 bench: setup  ## Measure against floors and peers; writes bench/RESULTS.md
 	$(BIN)/python bench/run.py
 
-soak: setup  ## The fault matrix at full counts: misbehaving calls, kills of builders, leaving workers
+soak: setup  ## The fault matrix at full counts: misbehaving calls, kills of builders and of all that tracks, leaving workers
 	$(BIN)/python bench/soak_calls.py --calls 1000
 	$(BIN)/python bench/soak_layers.py
 	$(BIN)/python bench/soak_loop.py
+	$(BIN)/python bench/soak_tracking.py --kills 1000
 	$(BIN)/python bench/soak_life.py
 
 build:  ## Build the worker image with CUDA and torch, with docker, podman or buildah
