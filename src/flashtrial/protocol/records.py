@@ -23,6 +23,8 @@ tags      ``{"tags": [str, …]}`` the whole array, replacing; with ``"add"`` or
           those alone count, and ``tags`` is the whole as far as its writer knows it
 data      ``{"name": str, "type": str, "step": int | None, "value": …}`` string series and the like; of type
           ``alert``: name ``alert``, value ``{"title": str, "text": str, "level": "INFO" | "WARN" | "ERROR", "url"?}``
+file      ``{"name": str, "type": str, "step": int | None, "index"?: int, "sha256": str, "size": int, "mime": str,
+          "file_name": str, "caption"?: str, "meta"?: {…}, "staged"?: str}``; the bytes go another way (decision 013)
 state     ``{"status": RunStatus, "project"?, "name"?, "config"?, "tags"?, "host"?, "reason"?, "guest"?, "resumed"?,
           "fork"?}``; the first record of a writer is the state record that opens (or joins) the run. With ``"guest":
           true`` the writer is one of several and the run not its own: of its states only ``failed`` is one of the run.
