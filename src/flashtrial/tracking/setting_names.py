@@ -25,10 +25,10 @@ Parser: TypeAlias = Callable[[str, Any], Any]  # of what the value is called in 
 
 
 class Scope(StrEnum):
-    """Where a setting may be said: a project's file is in its repository, and names nobody's server or secret."""
+    """Which files may say a setting: a project's is in its repository, and names nobody's server or secret."""
 
-    ANYWHERE = "anywhere"
-    MACHINE = "not in a project's file"
+    ANYWHERE = "in every file"
+    MACHINE = "in no file but the home's"
     PROCESS = "in no file"
 
 

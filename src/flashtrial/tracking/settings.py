@@ -189,7 +189,8 @@ def _parsed(said: Mapping[str, Any], where: str, allowed: frozenset[Scope] = fro
         if setting is None:
             raise ConfigurationError(_no_such(name, where))
         if setting.scope not in allowed:
-            raise ConfigurationError(f"{where}{name} may stand {setting.scope.value}: set {setting.variables[0]}")
+            instead = f": set {setting.variables[0]}" if setting.variables else ""
+            raise ConfigurationError(f"{where}{name} may stand {setting.scope.value}{instead}")
         parsed = setting.parse(f"{where}{name}", value)
         values[setting.name] = not parsed if name in NEGATED else parsed
     return values
