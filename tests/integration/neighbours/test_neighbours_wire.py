@@ -1,0 +1,139 @@
+"""The neighbours' wires by hand: what is sent again, what is forged, what a token is needed for."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testkit.tracking_server import Answer, TrackingClient, tracking_server
+
+pytestmark = pytest.mark.integration
+
+JSON = {"Content-Type": "application/json"}
+CREATE = {"runName": "r", "projectName": "p", "externalId": None, "config": None, "tags": None}
+MLFLOW = "/api/2.0/mlflow"
+
+
+def post(server: TrackingClient, path: str, said: object, **headers: str) -> Answer:
+    body = said if isinstance(said, bytes) else json.dumps(said).encode()
+    return server.request("POST", path, body, {**JSON, **headers})
+
+
+def made(server: TrackingClient, **more: object) -> dict[str, Any]:
+    answer = post(server, "/api/runs/create", {**CREATE, **more})
+    assert answer.status == 200, answer.body
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def id_of(server: TrackingClient) -> str:
+    [run] = server.get("/api/v1/runs").json()["runs"]
+    return str(run["id"])
+
+
+def test_lines_sent_again_are_stored_once_however_they_are_cut(server: TrackingClient) -> None:
+    number = str(made(server)["runId"])
+    lines = [b'{"time":%d,"step":%d,"data":{"loss":%d.5,"sys/cpu":NaN}}\n' % (1000 + n, n, n) for n in range(6)]
+    for some in (lines[:4], lines[2:], lines):
+        assert post(server, "/ingest/metrics", b"".join(some), **{"X-Run-Id": number}).status == 200
+    assert [(step, value) for step, _, value in server.points(id_of(server), "loss")] == [
+        (n, n + 0.5) for n in range(6)
+    ]
+    assert [value for _, _, value in server.points(id_of(server), "sys/cpu")] == ["NaN"] * 6
+
+
+def test_printed_lines_and_data_sent_again_are_stored_once(server: TrackingClient) -> None:
+    number = str(made(server)["runId"])
+    printed = (
+        b'{"time":1,"message":"same","lineNumber":1,"logType":"INFO"}\n{"time":1,"message":"same","lineNumber":2}\n'
+    )
+    datum = b'{"time":1,"data":"{\\"a\\":1}","dataType":"TABLE","logName":"t","step":1}\n'
+    for _ in range(3):
+        assert post(server, "/ingest/logs", printed, **{"X-Run-Id": number}).status == 200
+        assert post(server, "/ingest/data", datum, **{"X-Run-Id": number}).status == 200
+    assert len(server.get(f"/api/v1/runs/{id_of(server)}/console").json()["lines"]) == 2
+    assert len(server.get(f"/api/v1/runs/{id_of(server)}/data").json()["data"]) == 1
+
+
+def test_a_create_whose_answer_was_lost_makes_one_run_and_a_used_one_another(server: TrackingClient) -> None:
+    first = made(server)
+    assert made(server) == first
+    assert post(server, "/api/runs/trigger", {"runId": first["runId"]}).json() == {"status": "RUNNING"}
+    assert made(server)["runId"] != first["runId"]
+
+
+def test_a_worse_end_outweighs_a_better_one(server: TrackingClient) -> None:
+    number = made(server)["runId"]
+    for status in ("FAILED", "COMPLETED"):
+        assert post(server, "/api/runs/status/update", {"runId": number, "status": status}).status == 200
+    assert post(server, "/api/runs/trigger", {"runId": number}).json() == {"status": "FAILED"}
+
+
+def test_errors_are_in_plutos_shape(server: TrackingClient) -> None:
+    assert post(server, "/api/runs/resume", {"runId": 999}).json() == {"error": "Run not found"}
+    number = made(server)["runId"]
+    answer = post(server, "/api/runs/tags/update", {"runId": number, "tags": ["group:a", "group:b"]})
+    assert (answer.status, answer.json()) == (400, {"error": "A run can have at most one group:* tag."})
+    bad = post(server, "/ingest/metrics", b'{"time":1,"step":-1,"data":{"a":1}}\n', **{"X-Run-Id": str(number)})
+    assert bad.status == 422
+    assert "step" in bad.json()["error"]
+
+
+def test_an_address_for_a_file_is_good_for_that_file_alone(server: TrackingClient) -> None:
+    number = made(server)["runId"]
+    file = {"fileName": "a.txt", "fileSize": 3, "fileType": "txt", "time": 1, "logName": "../../a", "step": 1}
+    answer = post(server, "/files", {"files": [file]}, **{"X-Run-Id": str(number)})
+    url = answer.json()["../../a"][0]["a.txt"]
+    path = url.partition(f":{server.port}")[2]
+    forged = path[:-4] + ("AAAA" if not path.endswith("AAAA") else "BBBB")
+    assert server.request("PUT", forged, b"abc").status == 403
+    assert server.get(path.replace("/put/", "/get/")).status == 403
+    for _ in range(2):
+        assert server.request("PUT", path, b"abc", {"Content-Type": "text/plain"}).status == 200
+    [stored] = server.get(f"/api/v1/runs/{id_of(server)}/files").json()["files"]
+    assert (stored["name"], stored["size"]) == ("../../a", 3)
+
+
+def test_without_the_token_nothing_is_told(tmp_path: Path) -> None:
+    with tracking_server(tmp_path / "closed", token="secret") as server:
+        for path in (
+            "/api/runs/create",
+            "/ingest/metrics",
+            "/files",
+            f"{MLFLOW}/runs/search",
+            "/ajax-api/2.0/mlflow/runs/search",
+        ):
+            assert post(server, path, {}).status == 401, path
+        assert server.get("/get-artifact?run_id=x&path=y").status == 401
+        known = {"Authorization": "Bearer secret"}
+        assert post(server, "/api/runs/create", CREATE, **known).status == 200
+        assert post(server, f"{MLFLOW}/experiments/search", {}, **known).status == 200
+
+
+def test_pages_of_strangers_reach_neither_wire(server: TrackingClient) -> None:
+    for path in ("/api/runs/create", "/ingest/metrics", f"{MLFLOW}/runs/create"):
+        assert post(server, path, CREATE, Origin="http://evil.example").status == 403
+        assert server.request("POST", path, b"{}", {**JSON, "Host": "evil.example"}).status == 403
+
+
+def test_a_metric_said_twice_to_mlflow_is_kept_once(server: TrackingClient) -> None:
+    run = post(server, f"{MLFLOW}/runs/create", {"experiment_id": "0", "start_time": 1000}).json()["run"]
+    run_id = run["info"]["run_id"]
+    one = {"key": "loss", "value": "NaN", "timestamp": 5, "step": "1"}
+    two = {"key": "loss", "value": 2.5, "timestamp": 5, "step": 1}
+    for metrics in ([one, two], [two], [one]):
+        assert post(server, f"{MLFLOW}/runs/log-batch", {"run_id": run_id, "metrics": metrics}).status == 200
+    found = server.get(f"{MLFLOW}/metrics/get-history?run_id={run_id}&metric_key=loss").json()["metrics"]
+    assert sorted(str(point["value"]) for point in found) == ["2.5", "NaN"]
+
+
+def test_an_mlflow_run_whose_answer_was_lost_is_made_once(server: TrackingClient) -> None:
+    said = {"experiment_id": "0", "start_time": 1000, "run_name": "once"}
+    first, second = (post(server, f"{MLFLOW}/runs/create", said).json()["run"]["info"] for _ in range(2))
+    assert first["run_id"] == second["run_id"]
+
+
+def test_unknown_endpoints_say_so_in_mlflows_words(server: TrackingClient) -> None:
+    answer = post(server, f"{MLFLOW}/registered-models/create", {})
+    assert (answer.status, answer.json()["error_code"]) == (404, "ENDPOINT_NOT_FOUND")
