@@ -10,7 +10,6 @@ import pytest
 
 from flashtrial.server.files.limits import BlobLimits
 from flashtrial.tracking.media.staging import files_dir
-from testkit import wait_until
 from testkit.tracking_server import TrackingClient, tracking_server
 
 from .conftest import Lab
@@ -158,38 +157,6 @@ def test_a_file_that_is_larger_than_the_server_takes_is_refused_with_the_reason(
         lab.wait_until_synced()
         assert files_of(server)["large"][0]["is_pending"]
     assert [path.stat().st_size for path in (files_dir(lab.outbox) / "dead").iterdir()] == [5000]
-
-
-def test_an_upload_goes_on_where_a_killed_sync_process_left_it(
-    lab: Lab, server: TrackingClient, tmp_path: Path
-) -> None:
-    content = os.urandom(24 * 1024 * 1024)
-    (tmp_path / "large.bin").write_bytes(content)
-    partial = tmp_path / "server-home" / "blobs" / "partial"
-    assert lab.run(script(LARGE, tmp_path)).status == 0
-    digest = hashlib.sha256(content).hexdigest()
-    seen = [0]
-
-    def more_arrived() -> bool:
-        return _uploaded(partial, digest, len(content)) > seen[-1]
-
-    for _ in range(3):
-        if seen[-1] < len(content):
-            wait_until(more_arrived, 20, "a chunk to arrive")
-            lab.end_sync()
-            seen.append(_uploaded(partial, digest, len(content)))
-            lab.start_sync()
-    lab.wait_until_synced()
-    assert content_of(server, files_of(server)["large"][0]) == content
-    assert seen == sorted(seen)
-    assert staged(lab) == []
-
-
-def _uploaded(partial: Path, digest: str, size: int) -> int:
-    path = partial / f"{digest}-{size}"
-    if path.exists():
-        return path.stat().st_size
-    return size if (partial.parent / digest[:2] / digest).exists() else 0
 
 
 SHARED = """
