@@ -1,16 +1,20 @@
 """Group A of the fault matrix: whatever user code does to its process, the worker and the next call never mind."""
 
 import asyncio
+import base64
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from flashtrial.core.clock import SystemClock
 from flashtrial.process.launch import StartMethod
 from flashtrial.worker.entrypoint import Worker
+from flashtrial.worker.sync_keeper import SyncKeeper
 from testkit.jobs import function_job, method_job, pickled
 from testkit.misbehaviour import ODD
 from testkit.waiting import wait_until_async
@@ -326,3 +330,74 @@ async def test_the_next_call_works_after_the_template_was_killed(forking_worker:
     assert lost["error_kind"] == "worker_lost"
     assert await works(forking_worker)
     assert (await forking_worker.handle(function_job(parent)))["json_result"] != template
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "words"),
+    [
+        ("import sys; sys.exit(2)", "user_code", "SystemExit: 2"),
+        ("import os; os._exit(0)", "user_code", "exited with code 0"),
+        ("import os; os._exit(1)", "user_code", "exited with code 1"),
+        ("import ctypes; ctypes.string_at(0)", "user_code", "SIGSEGV"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "worker_lost", "SIGKILL"),
+        ("raise ValueError('no')", "user_code", "ValueError: no"),
+        ("while True: pass", "timeout", "its time limit"),
+    ],
+)
+async def test_a_constructor_that_ends_badly_is_answered_in_kind_and_may_be_tried_again(
+    forking_worker: Worker, body: str, kind: str, words: str
+) -> None:
+    made = "    def __init__(self, bad):\n        if bad:\n            {}\n"
+    source = f"class C:\n{made}    def ok(self):\n        return 1\n"
+
+    def job(bad: bool) -> dict[str, Any]:
+        more = {"timeout_s": 0.3} if kind == "timeout" and bad else {}
+        return method_job(source.format(body), "C", "c", "ok", constructor_args=[bad], **more)
+
+    answer = await forking_worker.handle(job(True))
+    assert answer["error_kind"] == kind, answer
+    assert words in answer["error"]
+    assert (await forking_worker.handle(job(False)))["json_result"] == 1  # it had never come to be
+    assert await works(forking_worker)
+
+
+@pytest.mark.parametrize(
+    "pickle",
+    [b"cnumpy._core_of_another_major.multiarray\n_reconstruct\n.", b"\x80\x63.", b"cno_such_module\nthing\n."],
+    ids=["another numpy", "a pickle protocol of a later Python", "a module that is not here"],
+)
+async def test_arguments_of_another_python_or_numpy_are_a_bad_request_that_names_the_versions_here(
+    forking_worker: Worker, pickle: bytes
+) -> None:
+    job = function_job("def f(x): pass\n", "f", base64.b64encode(pickle).decode())
+    job["input"]["serialization_format"] = "cloudpickle"
+    answer = await forking_worker.handle(job)
+    assert answer["error_kind"] == "request", answer
+    assert f"This worker has Python {sys.version_info.major}.{sys.version_info.minor}" in answer["error"]
+    assert await works(forking_worker)
+
+
+async def test_a_sync_process_that_user_code_kills_is_started_again(
+    forking_worker: Worker, flashtrial_home: Path
+) -> None:
+    outbox = flashtrial_home / "outbox"
+    keeper = SyncKeeper(outbox)
+    keeper.start()
+
+    def syncing() -> set[int]:
+        found = (one for one in psutil.process_iter(["cmdline"]) if str(outbox) in (one.info["cmdline"] or ()))
+        return {one.pid for one in found if one.is_running() and one.status() != psutil.STATUS_ZOMBIE}
+
+    source = "import flashtrial\nclass C:\n    def open(self):\n        flashtrial.init().log({'loss': 1.0})\n"
+    try:
+        assert (await forking_worker.handle(method_job(source, "C", "c", "open")))["success"]
+        await wait_until_async(syncing, 20, "the sync process")
+        first = syncing().pop()
+        kills = "import os\ndef f(pid):\n    os.kill(pid, 9)\n"
+        assert (await forking_worker.handle(function_job(kills, "f", first)))["success"]
+        await wait_until_async(lambda: syncing() - {first}, 20, "another sync process")
+        assert await works(forking_worker)
+    finally:
+        keeper.stop()
+        for left in syncing():
+            os.kill(left, signal.SIGKILL)
