@@ -23,7 +23,7 @@ from flashtrial.server.events import EventHub
 from flashtrial.server.files.blobs import BlobStore
 from flashtrial.server.files.cleanup import remove_forgotten
 from flashtrial.server.repository import Repository
-from flashtrial.server.routes import blobs, files, health, heartbeat, ingest, neighbours, pages, query
+from flashtrial.server.routes import blobs, files, health, heartbeat, ingest, neighbours, pages, query, removal
 from flashtrial.server.security import BodyLimit, HostGuard, SecurityHeaders
 from flashtrial.server.settings import ServerSettings
 from flashtrial.server.upkeep import keep_up
@@ -89,7 +89,8 @@ async def _running(parts: _Parts) -> AsyncIterator[None]:
     await run_in_threadpool(parts.blobs.start)
     clean = partial(remove_forgotten, parts.blobs, parts.settings.db_path)
     upkeep = asyncio.create_task(
-        keep_up(parts.repository, parts.settings.silent_after_s, parts.settings.retention, clean), name="upkeep"
+        keep_up(parts.repository, parts.blobs, parts.settings.silent_after_s, parts.settings.retention, clean),
+        name="upkeep",
     )
     try:
         yield
@@ -105,7 +106,8 @@ def _add_routes(app: FastAPI, settings: ServerSettings, parts: _Parts) -> None:
     app.include_router(heartbeat.router(parts.repository))
     app.include_router(blobs.router(parts.blobs, settings.db_path))
     app.include_router(files.router(parts.blobs, settings.db_path))
-    app.include_router(query.router(settings.db_path, parts.events, parts.repository))
+    app.include_router(removal.router(parts.repository, parts.blobs))
+    app.include_router(query.router(settings.db_path, parts.events))
     app.include_router(health.router(parts.repository, parts.events, parts.counters, settings.db_path))
     app.include_router(pages.router(settings.static_dir))
     app.add_exception_handler(HTTPException, _on_http_error)

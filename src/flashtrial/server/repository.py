@@ -20,7 +20,7 @@ from flashtrial.server.schema import MIGRATIONS
 from flashtrial.server.storage.batches import BatchResult, store_batch
 from flashtrial.server.storage.chores import Sealing
 from flashtrial.server.storage.heartbeats import WriterSight, store_sights
-from flashtrial.server.storage.removal import ended_runs, remove_run
+from flashtrial.server.storage.removal import Removal, ended_runs, remove_runs
 from flashtrial.server.storage.run_rows import settle_all
 
 logger = logging.getLogger(__name__)
@@ -107,26 +107,24 @@ class Repository:
 
         return self.submit(work)
 
-    def remove(self, run_id: str) -> Future[bool]:
-        """Remove a run for good; whether there was one. What still comes of it is refused."""
+    def remove(self, run_id: str) -> Future[Removal]:
+        """Remove a run for good, if there is one. What still comes of it is refused."""
 
-        def work(connection: sqlite3.Connection, changed: set[str]) -> bool:
-            removed = remove_run(connection, run_id, self._clock.time_ms())
-            changed.update([run_id] if removed else [])
-            return removed
+        def work(connection: sqlite3.Connection, changed: set[str]) -> Removal:
+            removal = remove_runs(connection, [run_id], self._clock.time_ms())
+            changed.update(removal.run_ids)
+            return removal
 
         return self.submit(work)
 
-    def retain(self, rules: RetentionRules) -> Future[list[str]]:
-        """Remove the runs that the rules no longer keep; their ids."""
+    def retain(self, rules: RetentionRules) -> Future[Removal]:
+        """Remove the runs that the rules no longer keep."""
 
-        def work(connection: sqlite3.Connection, changed: set[str]) -> list[str]:
+        def work(connection: sqlite3.Connection, changed: set[str]) -> Removal:
             now_ms = self._clock.time_ms()
-            found = removable(rules, ended_runs(connection), now_ms)
-            for run_id in found:
-                remove_run(connection, run_id, now_ms)
-            changed.update(found)
-            return found
+            removal = remove_runs(connection, removable(rules, ended_runs(connection), now_ms), now_ms)
+            changed.update(removal.run_ids)
+            return removal
 
         return self.submit(work)
 

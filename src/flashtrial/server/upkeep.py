@@ -11,8 +11,10 @@ from collections.abc import Awaitable, Callable
 from starlette.concurrency import run_in_threadpool
 
 from flashtrial.core.errors import FlashtrialError
+from flashtrial.server.files.blobs import BlobStore
 from flashtrial.server.repository import Repository
 from flashtrial.server.retention import RetentionRules
+from flashtrial.server.storage.removal import Removal
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +24,11 @@ RETENTION_PAUSE_S = 3600.0
 
 
 async def keep_up(
-    repository: Repository, silent_after_s: float, rules: RetentionRules, remove_forgotten: Callable[[], object]
+    repository: Repository,
+    blobs: BlobStore,
+    silent_after_s: float,
+    rules: RetentionRules,
+    remove_forgotten: Callable[[], object],
 ) -> None:
     """Reap and retain until cancelled; `remove_forgotten` is called on another thread, every hour."""
 
@@ -30,9 +36,12 @@ async def keep_up(
         await run_in_threadpool(remove_forgotten)
 
     async def retain() -> None:
-        removed = await asyncio.wrap_future(repository.retain(rules))
-        if removed:
-            logger.info("%d runs removed by the rules of retention", len(removed), extra={"action": "retention"})
+        removal = await asyncio.wrap_future(repository.retain(rules))
+        await asyncio.to_thread(forget_blobs, blobs, removal)
+        if removal.run_ids:
+            logger.info(
+                "%d runs removed by the rules of retention", len(removal.run_ids), extra={"action": "retention"}
+            )
 
     async def reap() -> None:
         await asyncio.wrap_future(repository.reap())
@@ -43,6 +52,12 @@ async def keep_up(
         tasks.create_task(_again_and_again(clean, RETENTION_PAUSE_S))
         if rules.is_on:
             tasks.create_task(_again_and_again(retain, RETENTION_PAUSE_S))
+
+
+def forget_blobs(blobs: BlobStore, removal: Removal) -> None:
+    """Remove the contents that only removed runs named. Whoever logs the same content meanwhile uploads it again."""
+    for sha256 in removal.forgotten:
+        blobs.remove(sha256)
 
 
 async def _again_and_again(chore: Callable[[], Awaitable[None]], pause_s: float) -> None:

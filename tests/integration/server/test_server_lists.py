@@ -1,13 +1,21 @@
 """Lists of runs by what they are: filters, orders, pages; and what else is listed."""
 
 import contextlib
+import hashlib
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from testkit.tracking_server import TrackingClient, batch, metric, state
+from flashtrial.protocol.records import encode_batches, encode_record
+from flashtrial.server.ingest_body import parse_msgpack
+from flashtrial.server.repository import Repository
+from flashtrial.server.retention import RetentionRules
+from flashtrial.server.settings import ServerSettings
+from flashtrial.testing.clock import FakeClock
+from testkit.tracking_server import TrackingClient, batch, metric, state, tracking_server
 
 
 @pytest.fixture
@@ -100,6 +108,36 @@ def test_a_removed_run_is_gone_and_stays_gone(server: TrackingClient) -> None:
     (result,) = server.ingest(batch("r1", metric(9, {"loss": 1.0})))
     assert (result["stored"], result["refused"]) == (0, [{"seq": 9, "reason": "the run was removed"}])
     assert _ids(server, "") == "432"
+
+
+def test_removing_a_run_removes_the_contents_that_only_it_named(flashtrial_home: Path) -> None:
+    contents = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("own", "shared")}
+    with tracking_server(flashtrial_home) as server:
+        for run_id, names in (("a", ["own", "shared"]), ("b", ["shared"])):
+            bodies = [{"name": name, "type": "artifact", "sha256": contents[name], "size": len(name)} for name in names]
+            server.ingest(batch(run_id, *(encode_record(seq, "file", seq, body) for seq, body in enumerate(bodies, 1))))
+        blobs = ServerSettings(flashtrial_home).blobs_dir
+        for name, sha256 in contents.items():
+            (blobs / sha256[:2]).mkdir(parents=True, exist_ok=True)
+            (blobs / sha256[:2] / sha256).write_bytes(name.encode())
+        assert server.request("DELETE", "/api/v1/runs/a").status == 200
+        assert [path.read_bytes() for path in blobs.glob("??/*") if path.is_file()] == [b"shared"]
+
+
+def test_retention_removes_ended_runs_and_spares_the_kept_and_the_parents(flashtrial_home: Path) -> None:
+    clock = FakeClock()
+    repository = Repository(flashtrial_home / "server.db", clock, lambda _: None)
+    repository.start()
+    try:
+        for run_id, fields in (("old", {}), ("kept", {"tags": ["keep"]}), ("parent", {}), ("live", {})):
+            frames = [state(1, "running", **fields), *([] if run_id == "live" else [state(2, "finished")])]
+            repository.ingest(parse_msgpack(encode_batches([batch(run_id, *frames)])).batches).result(20)
+        child = state(1, "running", fork={"run_id": "parent"})
+        repository.ingest(parse_msgpack(encode_batches([batch("child", child)])).batches).result(20)
+        assert repository.retain(RetentionRules()).result(20).run_ids == ()
+        assert repository.retain(RetentionRules(days=1)).result(20).run_ids == ("old",)
+    finally:
+        repository.stop()
 
 
 def test_a_runs_own_stream_tells_its_row_its_points_and_its_lines(server: TrackingClient) -> None:

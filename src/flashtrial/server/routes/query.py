@@ -1,7 +1,6 @@
 """``GET /api/v1/…``: runs and what is told of them, their output, and the streams that say what changed."""
 
 import asyncio
-import sqlite3
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +10,8 @@ from starlette.responses import StreamingResponse
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.server import lists, views
 from flashtrial.server.answers import error_answer, json_answer
-from flashtrial.server.commit_queue import NotRunning, QueueFull
 from flashtrial.server.events import EventHub
 from flashtrial.server.records import MAX_INT64, MAX_NAME_CHARS
-from flashtrial.server.repository import Repository
 from flashtrial.server.routes import series, shapes
 from flashtrial.server.routes.shapes import ERRORS
 from flashtrial.server.run_stream import RunWatch, run_events
@@ -28,8 +25,8 @@ Words = Annotated[list[str], Query(max_length=MAX_CONDITIONS)]
 Text = Annotated[str | None, Query(max_length=MAX_NAME_CHARS)]
 
 
-def router(db_path: Path, events: EventHub, repository: Repository) -> APIRouter:
-    """The routes, reading from the database at `db_path`; removing is `repository`'s."""
+def router(db_path: Path, events: EventHub) -> APIRouter:
+    """The routes, reading from the database at `db_path`."""
     routes = APIRouter(prefix="/api/v1", tags=["query"], responses=ERRORS)
     # Ids may have slashes in them, so the routes with something behind the id come first.
     series.add_series(routes, db_path)
@@ -37,7 +34,6 @@ def router(db_path: Path, events: EventHub, repository: Repository) -> APIRouter
     _add_console(routes, db_path)
     _add_lists(routes, db_path)
     _add_runs(routes, db_path)
-    _add_removal(routes, repository)
     return routes
 
 
@@ -133,19 +129,6 @@ def _add_lists(routes: APIRouter, db_path: Path) -> None:
         if not views.run_exists(db_path, run_id):
             return _no_such_run(run_id)
         return json_answer(lists.changes(db_path, run_id, offset, limit))
-
-
-def _add_removal(routes: APIRouter, repository: Repository) -> None:
-    @routes.delete(
-        "/runs/{run_id:path}", summary="Remove a run for good", response_model=shapes.RemovedShape, tags=["control"]
-    )
-    async def remove(run_id: str) -> Response:
-        """What still comes of it is refused. Runs that were forked from it lose the part of their curves before."""
-        try:
-            removed = await asyncio.wrap_future(repository.remove(run_id))
-        except (QueueFull, NotRunning, sqlite3.Error) as error:
-            return error_answer(503, "busy", str(error), {"Retry-After": "1"})
-        return json_answer({"removed": run_id}) if removed else _no_such_run(run_id)
 
 
 def _no_such_run(run_id: str) -> Response:

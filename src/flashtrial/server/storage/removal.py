@@ -1,6 +1,8 @@
 """SQL that removes runs for good. A note of each stays, so that late records do not bring a part of it back."""
 
 import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from flashtrial.server.retention import KEEP_TAG, EndedRun
 
@@ -8,18 +10,36 @@ _OF_SERIES = ("tails", "curves", "blocks")
 _OF_RUN = ("files", "documents", "console", "changes", "series", "writers")
 
 
-def remove_run(connection: sqlite3.Connection, run_id: str, now_ms: int) -> bool:
-    """Remove the run with all that belongs to it; whether there was one. Its files' contents are not ours to remove."""
-    row = connection.execute("SELECT number FROM runs WHERE id = ?", (run_id,)).fetchone()
-    if row is None:
-        return False
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Which runs were removed, and the SHA-256 of contents that no file record names any more."""
+
+    run_ids: tuple[str, ...] = ()
+    forgotten: tuple[str, ...] = ()
+
+
+def remove_runs(connection: sqlite3.Connection, run_ids: Iterable[str], now_ms: int) -> Removal:
+    """Remove those of the runs that there are with all that belongs to them, but for the contents of their files."""
+    removed: list[str] = []
+    contents: set[str] = set()
+    for run_id in run_ids:
+        row = connection.execute("SELECT number FROM runs WHERE id = ?", (run_id,)).fetchone()
+        if row is not None:
+            contents.update(sha for (sha,) in connection.execute("SELECT sha256 FROM files WHERE run = ?", row))
+            _remove(connection, row, run_id, now_ms)
+            removed.append(run_id)
+    named = "SELECT 1 FROM files WHERE sha256 = ?"
+    forgotten = (sha for sha in sorted(contents) if connection.execute(named, (sha,)).fetchone() is None)
+    return Removal(tuple(removed), tuple(forgotten))
+
+
+def _remove(connection: sqlite3.Connection, row: tuple[int], run_id: str, now_ms: int) -> None:
     for table in _OF_SERIES:
         connection.execute(f"DELETE FROM {table} WHERE series IN (SELECT number FROM series WHERE run = ?)", row)  # noqa: S608 - our own words
     for table in _OF_RUN:
         connection.execute(f"DELETE FROM {table} WHERE run = ?", row)  # noqa: S608 - our own words
     connection.execute("DELETE FROM runs WHERE number = ?", row)
     connection.execute("INSERT OR REPLACE INTO removed (run_id, removed_ms) VALUES (?, ?)", (run_id, now_ms))
-    return True
 
 
 def was_removed(connection: sqlite3.Connection, run_id: str) -> bool:

@@ -50,14 +50,14 @@ def _fold(connection: sqlite3.Connection, run: RunKey, writer: int, news: Sequen
     """Fold the news onto what the run's row says where they are later than all of that, else fold everything anew."""
     news = sorted(news, key=lambda change: change.seq)
     seq, ms = connection.execute("SELECT change_seq, change_ms FROM writers WHERE number = ?", (writer,)).fetchone()
-    facts, folded_ms, folded_writer = _facts_in_row(connection, run)
+    facts, folded_ms, folded_writer = facts_in_row(connection, run)
     writer_id = news[0].writer
     is_later = folded_ms is not None and (max(ms, news[0].time_ms), writer_id) >= (folded_ms, folded_writer)
     if is_later and news[0].seq > seq:
         facts = fold(run.id, news, facts)
         last = (max(ms, *(change.time_ms for change in news)), writer_id)
     else:
-        history = _changes_of(connection, run.number)
+        history = changes_of(connection, run.number)
         facts = fold(run.id, history, _inherited(connection, run, history))
         last = keyed(history)[-1][:2]
     connection.execute(
@@ -67,7 +67,8 @@ def _fold(connection: sqlite3.Connection, run: RunKey, writer: int, news: Sequen
     _write_facts(connection, run, facts, last)
 
 
-def _changes_of(connection: sqlite3.Connection, run: int) -> list[Change]:
+def changes_of(connection: sqlite3.Connection, run: int) -> list[Change]:
+    """All that was told of the run, in no order."""
     rows = connection.execute(
         "SELECT writers.id, seq, time_ms, kind, body FROM changes JOIN writers ON writers.number = writer "
         "WHERE changes.run = ?",
@@ -79,7 +80,8 @@ def _changes_of(connection: sqlite3.Connection, run: int) -> list[Change]:
 _FACTS = "name, project, told_status, tags, config, host, told_reason, fork_run, fork_step"
 
 
-def _facts_in_row(connection: sqlite3.Connection, run: RunKey) -> tuple[RunFacts, int | None, str | None]:
+def facts_in_row(connection: sqlite3.Connection, run: RunKey) -> tuple[RunFacts, int | None, str | None]:
+    """What the run's row says that it is, and the time and writer of the last change that is in it."""
     row = connection.execute(
         f"SELECT {_FACTS}, folded_ms, folded_writer FROM runs WHERE number = ?",  # noqa: S608 - our own words
         (run.number,),

@@ -1,0 +1,32 @@
+"""``DELETE /api/v1/runs/{id}``: a run removed for good, with the contents of files that only it named."""
+
+import asyncio
+import sqlite3
+
+from fastapi import APIRouter, Response
+
+from flashtrial.server.answers import error_answer, json_answer
+from flashtrial.server.commit_queue import NotRunning, QueueFull
+from flashtrial.server.files.blobs import BlobStore
+from flashtrial.server.repository import Repository
+from flashtrial.server.routes.shapes import ERRORS, RemovedShape
+from flashtrial.server.upkeep import forget_blobs
+
+
+def router(repository: Repository, blobs: BlobStore) -> APIRouter:
+    """The route, removing from both."""
+    routes = APIRouter(prefix="/api/v1", tags=["control"], responses=ERRORS)
+
+    @routes.delete("/runs/{run_id:path}", summary="Remove a run for good", response_model=RemovedShape)
+    async def remove(run_id: str) -> Response:
+        """What still comes of it is refused. Runs that were forked from it lose the part of their curves before."""
+        try:
+            removal = await asyncio.wrap_future(repository.remove(run_id))
+        except (QueueFull, NotRunning, sqlite3.Error) as error:
+            return error_answer(503, "busy", str(error), {"Retry-After": "1"})
+        if not removal.run_ids:
+            return error_answer(404, "no_such_run", f"there is no run {run_id!r:.200}")
+        await asyncio.to_thread(forget_blobs, blobs, removal)
+        return json_answer({"removed": run_id})
+
+    return routes
