@@ -30,7 +30,7 @@ from flashtrial.protocol.child import KEEPS_PIPES, Message, ProtocolError, Raise
 
 T = TypeVar("T")
 
-QUICK_S: Final = 0.0005
+QUICK_S: Final = 0.001
 ANSWER_PATIENCE_MS: Final = 1
 TURN_S: Final = 0.005
 
