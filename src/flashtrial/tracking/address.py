@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from flashtrial.core import env
 from flashtrial.tracking.credentials import Credentials
 
+IN_THE_CLEAR = "%s is not encrypted: whoever is on the way can read the token"
+
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 

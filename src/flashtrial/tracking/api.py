@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from flashtrial.core.errors import ConfigurationError
 from flashtrial.protocol.child import RunDefaults
 from flashtrial.protocol.trials import RunStatus
+from flashtrial.tracking.address import IN_THE_CLEAR, is_loopback
 from flashtrial.tracking.arguments import parse_config, parse_fork, parse_name, parse_tags
 from flashtrial.tracking.delivery import FinishReport
 from flashtrial.tracking.identity import Asked, Identity, Role, guest_mark, identify
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
     from flashtrial.protocol.records import JsonValue
     from flashtrial.tracking.compat.torch_watch import Watching
 
+logger = logging.getLogger(__name__)
+
 _turns = itertools.count(1)
+_warned: set[str] = set()  # addresses
 _defaults = Settings()  # what `setup` was told
 
 
@@ -81,6 +85,7 @@ def init(  # noqa: PLR0917 - the order of the Pluto family, which scripts rely o
     project = parse_name("project", project) if project else None
     effective = resolve(settings, environment, project=project, defaults=_defaults)
     _set_log_level(effective)
+    _warn_of_readable_token(effective)
     opened = next_opened() if is_importing_main() else None
     if opened is not None:
         return _replayed(opened, effective, name or opened.run_id, parse_tags(tags or ()))
@@ -176,6 +181,14 @@ def _replayed(opened: OpenedRun, settings: EffectiveSettings, name: str, tags: I
 
 def _said(settings: Settings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in Settings.__slots__}
+
+
+def _warn_of_readable_token(settings: EffectiveSettings) -> None:
+    """Once for each address: that the token which the user named for it can be read on the way."""
+    url = settings.url
+    if settings.token and url and url.startswith("http://") and not is_loopback(url) and url not in _warned:
+        _warned.add(url)
+        logger.warning(IN_THE_CLEAR, url, extra={"action": "token_in_the_clear"})
 
 
 def _set_log_level(settings: EffectiveSettings) -> None:

@@ -14,7 +14,7 @@ from http import HTTPStatus
 
 from flashtrial.core import env
 from flashtrial.core.errors import ConfigurationError, FlashtrialError
-from flashtrial.tracking.address import find_address, is_loopback
+from flashtrial.tracking.address import IN_THE_CLEAR, find_address, is_loopback
 from flashtrial.tracking.credentials import Keeper, forget, keep
 from flashtrial.tracking.settings import SettingsLike, as_mapping, resolve
 
@@ -77,9 +77,7 @@ def parse_token(token: str) -> str:
 def warn_if_readable(url: str) -> None:
     """Say so if a token that is sent to `url` can be read on the way."""
     if url.startswith("http://") and not is_loopback(url):
-        logger.warning(
-            "%s is not encrypted: whoever is on the way can read the token", url, extra={"action": "token_in_the_clear"}
-        )
+        logger.warning(IN_THE_CLEAR, url, extra={"action": "token_in_the_clear"})
 
 
 def _asked() -> str:

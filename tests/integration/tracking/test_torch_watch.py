@@ -128,6 +128,17 @@ def test_values_that_are_no_numbers_are_left_out_and_a_training_goes_on(outbox: 
     assert len(named(outbox)) == 2
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float64, torch.int8, torch.bool])
+def test_scalars_of_torch_are_numbers(outbox: Path, run: Run, kind: Any) -> None:
+    run.log(
+        {"flat": torch.tensor(1, dtype=kind), "one": torch.ones(1, 1, dtype=kind), "many": torch.ones(2, dtype=kind)}
+    )
+    run.log({"flat": torch.ones(1, requires_grad=True).sum() * math.inf})
+    first, second = [body["values"] for body in bodies(outbox, "metric")]
+    assert (first, second) == ({"flat": 1, "one": 1}, {"flat": math.inf})
+    assert [body["value"] for body in bodies(outbox, "data")] == [[1, 1]]
+
+
 @pytest.mark.parametrize("arguments", [{"log": "everything"}, {"log_freq": 0}, {"bins": 0}])
 def test_what_cannot_be_is_refused(run: Run, arguments: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):

@@ -198,3 +198,14 @@ def test_what_setup_says_holds_for_the_inits_that_follow(init: Init) -> None:
     finally:
         flashtrial.setup()
     assert init().project == "default"
+
+
+def test_a_token_for_an_address_without_encryption_is_warned_of_once(
+    init: Init, caplog: pytest.LogCaptureFixture
+) -> None:
+    for url in ("http://clear.example", "http://clear.example", "https://safe.example", "http://127.0.0.1:1"):
+        init(settings={"url": url, "token": "s3cret"})
+    assert [record.message for record in caplog.records if "not encrypted" in record.message] == [
+        "http://clear.example is not encrypted: whoever is on the way can read the token"
+    ]
+    assert "s3cret" not in caplog.text

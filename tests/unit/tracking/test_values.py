@@ -170,3 +170,25 @@ def test_what_is_made_plain_is_never_too_deep_for_the_server(depth: int) -> None
     for _ in range(depth):
         config = {"x": config}
     parse_record(1, "state", 5, {"status": "running", "config": plain(config)})
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (np.uint64(2**64 - 1), float(2**64 - 1)),
+        (np.float16(0.5), 0.5),
+        (np.float64(-math.inf), -math.inf),
+        (np.array([True]), 1),
+        (np.array(1e308), 1e308),
+        (-(2**63), -(2**63)),
+        (-(2**63) - 1, -float(2**63)),
+    ],
+)
+def test_the_edges_of_numbers_are_kept(value: object, number: float) -> None:
+    numbers, others = parse_logged({"x": value})
+    assert (numbers, others) == ({"x": number}, ())
+
+
+def test_names_are_kept_as_they_are() -> None:
+    names = ["é", "日本", "a b", "../up", "<b>", "🙂", "a/b", "%2F", "x" * 1024, "e\u0301"]
+    assert list(parse_logged(dict.fromkeys(names, 1.0))[0]) == names
