@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from flashtrial.cli.main import app
 from flashtrial.protocol.records import encode_record
 from flashtrial.server.exchange.transfer import Format, NoSuchRuns, NothingToImport, back_up, export_runs, import_runs
 from flashtrial.server.settings import ServerSettings
@@ -101,6 +103,24 @@ def test_runs_are_chosen_by_name_or_project(filled: ServerSettings, tmp_path: Pa
         export_runs(filled, tmp_path / "c", Format.JSON, run_ids=["r1", "r9"])
     with pytest.raises(NothingToImport):
         import_runs(filled, tmp_path / "c")
+
+
+def test_the_commands_move_runs_from_one_home_to_another(
+    filled: ServerSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said(home: Path, *words: str) -> str:
+        monkeypatch.setenv("FLASHTRIAL_HOME", str(home))
+        result = CliRunner().invoke(app, [*words])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    out, other = tmp_path / "out", ServerSettings(tmp_path / "other")
+    assert said(filled.home, "export", str(out), "--run", "r1", "--format", "csv").startswith("wrote 1 runs (")
+    assert "0 refused" in said(other.home, "import", str(out))
+    assert "1 files" in said(filled.home, "backup", str(tmp_path / "copy.db"))
+    assert _told(other, "r1") == _told(filled, "r1")
+    monkeypatch.setenv("FLASHTRIAL_HOME", str(tmp_path / "empty"))
+    assert CliRunner().invoke(app, ["backup", str(tmp_path / "none.db")]).exit_code == 1
 
 
 def test_a_backup_taken_while_records_come_in_is_a_home_of_its_own(filled: ServerSettings, tmp_path: Path) -> None:
