@@ -67,6 +67,17 @@ def test_an_upload_says_where_it_stands_and_goes_on_there(standing_server: Track
     assert standing_server.get(f"/api/v1/blobs/{sha256_of(content)}").body == content
 
 
+def test_a_small_file_takes_two_requests(standing_server: TrackingClient) -> None:
+    content = b"a small file"
+    begin(standing_server, content)
+    path = f"/api/v1/blobs/{sha256_of(content)}?size={len(content)}&commit=true&offset="
+    assert not standing_server.request("PUT", f"{path}0", content[:5]).json()["is_complete"]
+    assert standing_server.request("PUT", f"{path}5", content[5:]).json()["is_complete"]
+    wrong = f"/api/v1/blobs/{sha256_of(b'right')}?size=5&commit=true"
+    begin(standing_server, b"right")
+    assert standing_server.request("PUT", wrong, b"wrong").json()["error"] == "blob_damaged"
+
+
 def test_a_chunk_that_was_damaged_on_the_way_is_told_by_its_checksum(standing_server: TrackingClient) -> None:
     content = b"a chunk of something"
     begin(standing_server, content)

@@ -3,7 +3,7 @@
 ::
 
     POST /blobs {"sha256", "size", "run_id"?}                ─▶ {"sha256", "size", "received", "is_complete", "chunk"}
-    PUT  /blobs/{sha256}?size=N&offset=M                     ─▶ the same; 409 with "received" where M is out of place
+    PUT  /blobs/{sha256}?size=N&offset=M[&commit=true]       ─▶ the same; 409 with "received" where M is out of place
          Upload-Checksum: crc32 <8 hexadecimal digits>
     POST /blobs/{sha256}/commit?size=N                       ─▶ the same; 422 when the bytes are others, begin again
     GET  /blobs/{sha256}                                     ─▶ the bytes, with ranges
@@ -11,6 +11,7 @@
 
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -60,9 +61,11 @@ def router(store: BlobStore, db_path: Path) -> APIRouter:
     @routes.put("/blobs/{sha256}", summary="Add a chunk; repeating one is safe")
     async def write(
         request: Request,
+        *,
         sha256: Hash,
         size: Size,
         offset: Size = 0,
+        commit: bool = False,
         upload_checksum: Annotated[str | None, Header()] = None,
     ) -> Response:
         data = await request.body()
@@ -70,10 +73,11 @@ def router(store: BlobStore, db_path: Path) -> APIRouter:
             return error_answer(413, "too_large", f"a chunk has at most {store.limits.chunk_bytes} bytes")
         if upload_checksum is not None and upload_checksum != checksum(data):
             return error_answer(400, "chunk_damaged", "the chunk is not what its checksum says: send it again")
-        return await run_in_threadpool(_answered, store, lambda: store.write(BlobKey(sha256, size), offset, data))
+        act = partial(_written, store, BlobKey(sha256, size), offset, data, commit=commit)
+        return await run_in_threadpool(_answered, store, act)
 
     @routes.post("/blobs/{sha256}/commit", summary="Check what arrived, and keep it; repeating this is safe")
-    def commit(sha256: Hash, size: Size) -> Response:
+    def finish(sha256: Hash, size: Size) -> Response:
         return _answered(store, lambda: store.commit(BlobKey(sha256, size)))
 
     @routes.get("/blobs/{sha256}", summary="The bytes")
@@ -84,6 +88,12 @@ def router(store: BlobStore, db_path: Path) -> APIRouter:
         return blob_answer(path, sha256, DOWNLOAD, sha256, request.headers.get("if-none-match"))
 
     return routes
+
+
+def _written(store: BlobStore, key: BlobKey, offset: int, data: bytes, *, commit: bool) -> UploadState:
+    """How far the upload is after a chunk; with `commit` the last one ends it, which saves a small file a request."""
+    state = store.write(key, offset, data)
+    return store.commit(key) if commit and state.received_bytes == key.size_bytes else state
 
 
 def checksum(data: bytes) -> str:

@@ -29,6 +29,7 @@ BLOBS_PATH = "/api/v1/blobs"
 CHUNK_BYTES = 4 * 1024 * 1024
 LEAST_CHUNK_BYTES = 64 * 1024
 SEND_BUDGET_S = 2.0
+SLOWEST_HASH_BYTES_PER_S = 50e6
 MAX_ANSWER_BYTES = 64 * 1024
 TRIALS = 3
 _MOST_REMEMBERED = 100_000
@@ -155,11 +156,10 @@ class _Upload:
 
     def _step(self, state: _State) -> _State:
         """One chunk, or the end of it."""
-        if state.received_bytes < self._size_bytes:
-            chunk = self._chunk(state)
-            return self._client.write(self._sha256, self._size_bytes, state, chunk) or self._begun()
         try:
-            return self._client.commit(self._sha256, self._size_bytes, state) or self._begun()
+            if state.received_bytes < self._size_bytes:
+                return self._client.write(self._sha256, self._size_bytes, state, self._chunk(state)) or self._begun()
+            return self._client.commit(self._sha256, self._size_bytes) or self._begun()
         except _Damaged:
             self._check_own_bytes()
             return self._begun()
@@ -194,8 +194,7 @@ class BlobClient:
     def __init__(self, find_address: Callable[[], Address]) -> None:
         self._find_address = find_address
         self._chunk_bytes = CHUNK_BYTES
-        timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S)
-        self._pool = urllib3.PoolManager(num_pools=2, retries=False, timeout=timeout)
+        self._pool = urllib3.PoolManager(num_pools=2, retries=False)
 
     @property
     def server(self) -> str:
@@ -210,33 +209,46 @@ class BlobClient:
         return self._state(status, fields)
 
     def write(self, sha256: str, size_bytes: int, state: _State, chunk: bytes) -> _State | None:
-        """How far it is after `chunk`; None when the upload is to be begun again."""
-        place = f"{BLOBS_PATH}/{sha256}?size={size_bytes}&offset={state.received_bytes}"
+        """How far it is after `chunk`; None when the upload is to be begun again. The last chunk ends it.
+
+        Raises `_Damaged` when what arrived is not what its hash says.
+        """
+        place = f"{BLOBS_PATH}/{sha256}?size={size_bytes}&offset={state.received_bytes}&commit=true"
         checksum = {"Upload-Checksum": f"crc32 {zlib.crc32(chunk):08x}", "Content-Type": "application/octet-stream"}
-        status, fields = self._ask("PUT", place, chunk, checksum)
+        status, fields = self._ask("PUT", place, chunk, checksum, hashed_bytes=size_bytes)
         if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and len(chunk) > LEAST_CHUNK_BYTES:
             self._chunk_bytes = max(len(chunk) // 2, LEAST_CHUNK_BYTES)  # something on the way takes no more at once
             return None
-        return None if _is_out_of_step(status, fields) else self._state(status, fields)
+        return self._state_after(status, fields)
 
-    def commit(self, sha256: str, size_bytes: int, _state: _State) -> _State | None:
-        """As `write`. Raises `_Damaged` when what arrived is not what its hash says."""
-        status, fields = self._ask("POST", f"{BLOBS_PATH}/{sha256}/commit?size={size_bytes}", b"", {})
-        if status == HTTPStatus.UNPROCESSABLE_ENTITY and _slug(fields) == "blob_damaged":
-            raise _Damaged
-        return None if _is_out_of_step(status, fields) else self._state(status, fields)
+    def commit(self, sha256: str, size_bytes: int) -> _State | None:
+        """As `write`, where all chunks are there already."""
+        place = f"{BLOBS_PATH}/{sha256}/commit?size={size_bytes}"
+        return self._state_after(*self._ask("POST", place, b"", {}, hashed_bytes=size_bytes))
 
     def close(self) -> None:
         self._pool.clear()
 
-    def _ask(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, object]:
-        """Status and JSON of an answer. Raises `Outage` for answers that are no word of our server's."""
+    def _ask(
+        self, method: str, path: str, body: bytes, headers: dict[str, str], hashed_bytes: int = 0
+    ) -> tuple[int, object]:
+        """Status and JSON of an answer. Raises `Outage` for answers that are no word of our server's.
+
+        The server is given time to read `hashed_bytes` and sync them.
+        """
+        read_s = READ_TIMEOUT_S + hashed_bytes / SLOWEST_HASH_BYTES_PER_S
         address = self._find_address()
         if address.token:
             headers = {**headers, "Authorization": f"Bearer {address.token}"}
         try:
             answer = self._pool.request(
-                method, address.url + path, body=body, headers=headers, redirect=False, preload_content=False
+                method,
+                address.url + path,
+                body=body,
+                headers=headers,
+                redirect=False,
+                preload_content=False,
+                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=read_s),
             )
             text = answer.read(MAX_ANSWER_BYTES)
             answer.close() if len(text) == MAX_ANSWER_BYTES else answer.release_conn()
@@ -251,6 +263,11 @@ class BlobClient:
             wait_s = retry_after_s(answer.headers.get("Retry-After"))
             raise Outage(f"{address.url} answered HTTP {answer.status}: {_message(fields)}", wait_s)
         return answer.status, fields
+
+    def _state_after(self, status: int, fields: object) -> _State | None:
+        if status == HTTPStatus.UNPROCESSABLE_ENTITY and _slug(fields) == "blob_damaged":
+            raise _Damaged
+        return None if _is_out_of_step(status, fields) else self._state(status, fields)
 
     def _state(self, status: int, fields: object) -> _State:
         match fields:
