@@ -149,8 +149,8 @@ def _say_dead(settlement: Settlement) -> None:
 class Feeds:
     """All journals of an outbox that `route` has to bring to its destination.
 
-    A journal is removed when its writer is gone, the server knows that (`wants_farewell`), and each of its destinations
-    has all of it; a closed segment as soon as each has it. One that cannot be read now is asked again each time and
+    A journal is removed when its writer is gone and each of its destinations has all of it and knows that, as far as it
+    listens; a closed segment as soon as each has it. One that cannot be read now is asked again each time and
     holds up no other. `may_remove` says of some segments whether they may go at all.
     """
 
@@ -158,7 +158,6 @@ class Feeds:
         self, state: OutboxState, route: Route, may_remove: Callable[[list[Path]], bool] = lambda _paths: True
     ) -> None:
         self._may_remove = may_remove
-        self.wants_farewell = False  # whether the destination is to be told of a writer's end first
         self._outbox = state.outbox
         self._state = state
         self._route = route
@@ -217,17 +216,22 @@ class Feeds:
         return [
             feed
             for writer_id, feed in list(self._feeds.items())
-            if not self._state.has_farewell(writer_id) and self._ask(writer_id, self._is_sent, otherwise=False)
+            if self._awaits_farewell(writer_id) and self._ask(writer_id, self._is_sent, otherwise=False)
         ]
 
     def _is_busy(self, writer_id: str) -> bool:
         """Whether its writer lives or something of it can be sent; not so when it cannot be read."""
         if self._ask(writer_id, _is_alive, otherwise=False) or self._parcel(writer_id, 1) is not None:
             return True
-        return writer_id in self._feeds and not self._may_go(writer_id) and writer_id not in self._complained_of
+        return writer_id in self._feeds and writer_id not in self._complained_of and self._awaits_farewell(writer_id)
 
-    def _may_go(self, writer_id: str) -> bool:
-        return not self.wants_farewell or self._state.has_farewell(writer_id)
+    def _awaits_farewell(self, writer_id: str) -> bool:
+        return self._state.awaits_farewell(writer_id, str(self._route.destination))
+
+    def _is_known_everywhere(self, header: JournalHeader) -> bool:
+        """Whether all destinations that want to be told know that the writer is gone."""
+        destinations = self._route.find(header, False) | {self._route.destination}
+        return not any(self._state.awaits_farewell(header.writer_id, str(each)) for each in destinations)
 
     def _is_sent(self, feed: Feed) -> bool:
         # In this order: a writer that is gone adds nothing after we looked.
@@ -240,7 +244,7 @@ class Feeds:
         return (
             self._route.leads(feed.header)
             and self._may_remove(feed.paths())
-            and self._may_go(feed.header.writer_id)
+            and self._is_known_everywhere(feed.header)
             and self._is_sent(feed)
             and all(feed.is_done_at(each) for each in self._route.others(feed.header, is_alive=False))
         )

@@ -63,7 +63,9 @@ class Sync:
         only = frozenset({destination})
         route = route or Route(destination, lambda _header, _is_alive: only)
         self._feeds = Feeds(self._state, route, may_remove)
-        self._pulse = Pulse(backend, self._feeds, self._state, clock) if isinstance(backend, PulseBackend) else None
+        self._pulse: Pulse | None = None
+        if isinstance(backend, PulseBackend):
+            self._pulse = Pulse(backend, self._feeds, self._state, clock, self._name)
         self._backoff = Backoff(clock, rng)
         self._whereabouts = whereabouts
         self._last_seen: object = None

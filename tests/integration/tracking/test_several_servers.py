@@ -9,6 +9,7 @@ import pytest
 
 from flashtrial.tracking.handover import HandoverPipe, hand_over
 from testkit import wait_until
+from testkit.tracking_server import TrackingClient
 
 from .conftest import Lab, StandIn, kill
 
@@ -48,6 +49,15 @@ def test_a_killed_trainer_is_told_of_with_what_is_known_of_why(lab: Lab) -> None
         assert (notice["run_id"], notice["role"], notice["ended"]) == ("run_1", "owner", False)
         assert f"process {trainer.pid}" in notice["reason"]
         assert notice["last_seq"] == max(seq for _, _, seq in server.backend.stored)
+
+
+def test_a_killed_run_is_interrupted_at_the_server_with_the_reason(lab: Lab, server: TrackingClient) -> None:
+    trainer = lab.start(LOG_AND_WAIT.format(run="run_1"))
+    wait_until(lambda: server.get("/api/v1/runs/run_1/metrics?name=x").status == 200, 30, "the run to arrive")
+    kill(trainer)
+    lab.wait_until_synced()
+    [run] = [run for run in server.get("/api/v1/runs").json()["runs"] if run["id"] == "run_1"]
+    assert run["status"] == "interrupted"
 
 
 def test_a_run_that_finished_is_told_of_as_ended(lab: Lab) -> None:

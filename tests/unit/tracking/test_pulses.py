@@ -11,6 +11,8 @@ from flashtrial.testing.tracking_backend import MemoryBackend
 from flashtrial.tracking.backends.base import Outage, WriterNotice
 from flashtrial.tracking.journal_facts import Role, boot_id, why_gone
 from flashtrial.tracking.outbox import Journal
+from flashtrial.tracking.sending.outbox_state import OutboxState
+from flashtrial.tracking.sending.routes import Destination, Destinations, Route
 from flashtrial.tracking.sync import Sync
 
 
@@ -113,6 +115,30 @@ def test_a_server_that_knows_no_heartbeats_is_not_waited_for(outbox: Path) -> No
     drain(sync)
     assert sync.is_idle()
     assert list(outbox.iterdir()) == []
+
+
+def test_a_journal_stays_until_each_of_its_destinations_that_listens_knows_of_the_death(outbox: Path) -> None:
+    header = JournalHeader("run_1", "wr_1", {"backends": ["native", "mlflow"]})
+    journal = Journal.create(outbox, header)
+    journal.append("state", {"status": "running"}, 5)
+    journal.close()
+    state, find, clock = OutboxState(outbox, FakeClock()), Destinations(), FakeClock()
+    native, other = ListeningBackend(), ListeningBackend(name="mlflow", is_down=True)
+    syncs = [
+        Sync(outbox, backend, clock, route=Route(Destination(backend.name), find), state=state)
+        for backend in (native, other)
+    ]
+    for sync in syncs:
+        drain(sync)
+    drain(syncs[0])
+    assert native.of(alive=False)
+    assert journal.path.exists()
+    other.is_down = False
+    clock.advance(31)
+    drain(syncs[1])
+    drain(syncs[0])
+    assert other.of(alive=False)
+    assert not journal.path.exists()
 
 
 def test_why_a_writer_is_gone_is_said_as_far_as_it_is_known() -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from flashtrial.core import env
 from flashtrial.core.clock import Clock
 from flashtrial.protocol.records import Batch, DamagedFrame, JournalHeader
-from flashtrial.tracking.backends.base import Backend, BatchReceipt, Outage
+from flashtrial.tracking.backends.base import Backend, BatchReceipt, Outage, PulseBackend, WriterNotice
 from flashtrial.tracking.backends.native import NativeBackend
 from flashtrial.tracking.backends.native_files import FileBackend
 from flashtrial.tracking.handover import HandoverPipe
@@ -245,6 +245,11 @@ class LateBackend:
     def send(self, batches: Sequence[Batch]) -> tuple[BatchReceipt, ...]:
         self._made = self._made or self._make()
         return self._made.send(batches)
+
+    def beat(self, notices: Sequence[WriterNotice], every_s: float) -> bool:
+        """See `PulseBackend`; False of one that is none."""
+        self._made = self._made or self._make()
+        return isinstance(self._made, PulseBackend) and self._made.beat(notices, every_s)
 
     def close(self) -> None:
         if self._made is not None:

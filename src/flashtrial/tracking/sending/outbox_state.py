@@ -21,7 +21,8 @@ class OutboxState:
         self._clock = clock
         self._lock = threading.Lock()
         self._cursors: dict[tuple[str, str], Cursor] = {}
-        self._farewells: set[str] = set()
+        self._listeners: set[str] = set()
+        self._farewells: set[tuple[str, str]] = set()
         self._outages: dict[str, str] = {}
 
     def cursor(self, writer_id: str, destination: str) -> Cursor:
@@ -43,14 +44,19 @@ class OutboxState:
             self._cursors.pop(key, None)
         for path in self.outbox.glob(f"{writer_id}.*.cursor"):
             path.unlink(missing_ok=True)
-        self._farewells.discard(writer_id)
+        self._farewells = {each for each in self._farewells if each[0] != writer_id}
 
-    def say_farewell(self, writer_id: str) -> None:
-        """The server knows that the writer is gone."""
-        self._farewells.add(writer_id)
+    def listens(self, destination: str, *, wants: bool) -> None:
+        """Whether a destination is to be told that a writer is gone before its journal may go."""
+        (self._listeners.add if wants else self._listeners.discard)(destination)
 
-    def has_farewell(self, writer_id: str) -> bool:
-        return writer_id in self._farewells
+    def say_farewell(self, writer_id: str, destination: str) -> None:
+        """The destination knows that the writer is gone."""
+        self._farewells.add((writer_id, destination))
+
+    def awaits_farewell(self, writer_id: str, destination: str) -> bool:
+        """Whether the destination still has to be told that the writer is gone."""
+        return destination in self._listeners and (writer_id, destination) not in self._farewells
 
     def note(self, destination: str, outage: str | None) -> None:
         """Say why nothing goes through to `destination`, or that it does again."""

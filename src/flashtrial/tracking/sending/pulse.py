@@ -31,18 +31,20 @@ MOST_WRITERS = 1000
 class Pulse:
     """What one destination is told of the writers of `feeds`."""
 
-    def __init__(self, backend: PulseBackend, feeds: Feeds, state: OutboxState, clock: Clock) -> None:
+    def __init__(self, backend: PulseBackend, feeds: Feeds, state: OutboxState, clock: Clock, name: str) -> None:
+        self._name = name
+        self._is_heard = True
         self._backend = backend
         self._feeds = feeds
         self._state = state
         self._clock = clock
         self._backoff = Backoff(clock)  # its own: what fails here holds up no record
         self._next_beat = 0.0
-        feeds.wants_farewell = True
+        state.listens(name, wants=True)
 
     def tell(self, *, farewells: bool) -> None:
         """Tell of the living, every 15 s, and with `farewells` of those that are gone and of whom all was sent."""
-        if self._backoff.is_waiting or not self._feeds.wants_farewell:
+        if self._backoff.is_waiting or not self._is_heard:
             return
         try:
             self._tell_of_the_living()
@@ -65,12 +67,13 @@ class Pulse:
         departed = self._feeds.departed()
         if self._tell([_notice(feed, is_alive=False) for feed in departed]):
             for feed in departed:
-                self._state.say_farewell(feed.header.writer_id)
+                self._state.say_farewell(feed.header.writer_id, self._name)
 
     def _tell(self, notices: Sequence[WriterNotice]) -> bool:
         for some in _chunks(notices, MOST_WRITERS):
             if not self._backend.beat(some, BEAT_EVERY_S):
-                self._feeds.wants_farewell = False
+                self._is_heard = False
+                self._state.listens(self._name, wants=False)
                 logger.info("the destination does not ask which writers live", extra={"action": "pulse_unknown"})
                 return False
         return True
