@@ -19,7 +19,8 @@ def mlflow_name(name: str) -> str:
     """`name` for MLflow; the same one always gives the same."""
     escaped = "/".join(_segment(segment) for segment in _FORBIDDEN.sub(_escape, name).split("/"))
     # An empty segment would vanish in MLflow's eyes: its slash is written out.
-    escaped = re.sub(r"^/|(?<=/)/|/$", _escape, escaped)
+    # So is the first dot of two at the start, which MLflow takes for a way out.
+    escaped = re.sub(r"^/|(?<=/)/|/$|^\.(?=\.)", _escape, escaped)
     if len(escaped) <= MAX_CHARS:
         return escaped
     digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:_DIGEST_CHARS]
