@@ -1,11 +1,13 @@
 """Requests are committed in groups, in their order, and every one of them is answered."""
 
+import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 
 import pytest
 
-from flashtrial.server.commit_queue import MAX_GROUP, MAX_WAITING, CommitQueue, NotRunning, QueueFull
+from flashtrial.server.commit_queue import MAX_GROUP, MAX_WAITING, MAX_WAITING_BYTES, CommitQueue, NotRunning, QueueFull
+from testkit.waiting import wait_until
 
 WAIT_S = 10
 
@@ -86,6 +88,47 @@ def test_more_than_the_queue_holds_is_refused_at_once(ledger: _Ledger, queue: Co
         queue.submit("b")
     with pytest.raises(QueueFull):
         queue.submit("c")
+
+
+def test_more_bytes_than_the_queue_holds_are_refused_until_some_are_done(
+    ledger: _Ledger, queue: CommitQueue[str, str]
+) -> None:
+    large = queue.submit("a", 10 * MAX_WAITING_BYTES)  # one always fits
+    assert ledger.entered.wait(WAIT_S)
+    with pytest.raises(QueueFull, match="bytes"):
+        queue.submit("b", 1)
+    ledger.gate.set()
+    assert large.result(WAIT_S) == "A"
+
+    def taken() -> bool:
+        with contextlib.suppress(QueueFull):  # the bytes are let go a moment after the result is there
+            return queue.submit("c", MAX_WAITING_BYTES).result(WAIT_S) == "C"
+        return False
+
+    wait_until(taken, what="room in the queue")
+
+
+def test_chores_are_done_while_nobody_waits_and_a_failing_one_harms_nobody(ledger: _Ledger) -> None:
+    done: list[int] = []
+    all_done = threading.Event()
+
+    def chore() -> bool:
+        done.append(len(done))
+        if len(done) == 5:
+            raise OSError("disk full")
+        if len(done) > 5:
+            all_done.set()
+        return len(done) < 5
+
+    ledger.gate.set()
+    started: CommitQueue[str, str] = CommitQueue(ledger.commit, ledger.open, ledger.close, chore)
+    started.start()
+    try:
+        assert started.submit("a").result(WAIT_S) == "A"
+        assert started.submit("b").result(WAIT_S) == "B"
+        assert all_done.wait(WAIT_S)
+    finally:
+        started.stop()
 
 
 def test_a_request_that_was_given_up_is_not_committed(ledger: _Ledger, queue: CommitQueue[str, str]) -> None:
