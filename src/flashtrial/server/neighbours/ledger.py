@@ -77,7 +77,7 @@ class Ledger:
         The numbers are on the disk before this returns, so that a line sent again never gets another one. None stands
         for a line that is always new.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             stream, next_seq = connection.execute(
                 "INSERT INTO streams (run_id, protocol, next_seq) VALUES (?, ?, 1) "
                 "ON CONFLICT (run_id, protocol) DO UPDATE SET run_id = run_id RETURNING number, next_seq",
@@ -90,13 +90,13 @@ class Ledger:
 
     def fact(self, run_id: str, name: str) -> JsonValue:
         """What was last said under this name; None when nothing was."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             row = connection.execute("SELECT value FROM facts WHERE run_id = ? AND name = ?", (run_id, name)).fetchone()
         return orjson.loads(row[0]) if row else None
 
     def facts_of(self, run_ids: Iterable[str], name: str) -> dict[str, JsonValue]:
         """The same for many runs; those without it are left out."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(
                 "SELECT run_id, value FROM facts WHERE name = ? AND run_id IN (SELECT value FROM json_each(?))",
                 (name, orjson.dumps(list(run_ids)).decode()),
@@ -105,41 +105,31 @@ class Ledger:
 
     def set_fact(self, run_id: str, name: str, value: JsonValue) -> None:
         """Say it; what was said before under this name is gone."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             _put(connection, run_id, name, value)
 
     def merge_fact(self, run_id: str, name: str, news: Mapping[str, JsonValue]) -> None:
         """Change entries of a fact that is a map; None takes an entry out."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             row = connection.execute("SELECT value FROM facts WHERE run_id = ? AND name = ?", (run_id, name)).fetchone()
             merged = {**(orjson.loads(row[0]) if row else {}), **news}
             _put(connection, run_id, name, {key: value for key, value in merged.items() if value is not None})
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection for the SQL of a module beside this one."""
-        with self._reading() as connection:
-            yield connection
-
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction for the SQL of a module beside this one."""
-        with self._writing() as connection:
-            yield connection
-
     def _own_value(self, name: str) -> bytes:
         if name not in self._own:
-            with self._reading() as connection:
+            with self.reading() as connection:
                 self._own = dict(connection.execute("SELECT name, value FROM own").fetchall())
         return self._own[name]
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection; for the SQL of the modules beside this one, too."""
         with contextlib.closing(self._connect()) as connection:
             yield connection
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction, as `reading`."""
         with self._lock, contextlib.closing(self._connect()) as connection, sqlite.transaction(connection):
             yield connection
 

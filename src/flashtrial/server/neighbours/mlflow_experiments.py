@@ -5,7 +5,7 @@ experiment from the first time that somebody looks. Experiment 0, ``Default``, i
 """
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,11 +153,6 @@ def key_values(said: object) -> dict[str, str]:
     if not isinstance(said, list) or not all(isinstance(item, dict) and "key" in item for item in said):
         raise MlflowError("expected a list of {key, value}", INVALID)
     return {str(item["key"]): str(item.get("value", "")) for item in said}
-
-
-def names_of(experiments: Iterable[Experiment]) -> dict[str, Experiment]:
-    """The experiments by project."""
-    return {experiment.project: experiment for experiment in experiments}
 
 
 def _insert(connection: sqlite3.Connection, project: str, tags: Mapping[str, str], now_ms: int) -> None:

@@ -18,7 +18,7 @@ from flashtrial.server.neighbours.mlflow_experiments import ACTIVE, DELETED, Exp
 from flashtrial.server.neighbours.mlflow_shown import FACTS, INPUTS, TAGS, Shown, ShownRuns, params_of, tags_of
 from flashtrial.server.neighbours.recorder import Entry, Recorder
 from flashtrial.server.neighbours.runs import Runs, as_float
-from flashtrial.server.records import MAX_NAME_CHARS
+from flashtrial.server.records import MAX_INT64, MAX_NAME_CHARS
 from flashtrial.server.views import RunView
 from flashtrial.tracking.names import readable_name
 
@@ -203,13 +203,16 @@ def _status(said: object) -> RunStatus:
 
 
 def _whole(said: object) -> int:
-    """A whole number, which protobuf's JSON may write as a text; 0 for none."""
+    """A whole number of 64 bits, which protobuf's JSON may write as a text; 0 for none."""
     if said is None or said == "":
         return 0
     try:
-        return int(said)  # type: ignore[call-overload,no-any-return]
+        number = int(said)  # type: ignore[call-overload]
     except (TypeError, ValueError, OverflowError):
-        raise MlflowError(f"{said!r:.50} is not a whole number", INVALID) from None
+        number = None
+    if number is None or abs(number) > MAX_INT64:
+        raise MlflowError(f"{said!r:.50} is not a whole number", INVALID)
+    return int(number)
 
 
 def _list(said: object) -> list[dict[str, Any]]:

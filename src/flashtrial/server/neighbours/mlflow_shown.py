@@ -1,7 +1,7 @@
 """Our runs as MLflow shows them: info, metrics, parameters, tags. Reads only."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flashtrial.protocol.trials import RunStatus
@@ -70,16 +70,11 @@ def searchable(shown: Shown) -> dict[str, dict[str, Any]]:
     """What a filter or an order may ask of a shown run, by kind and name."""
     data, info = shown["data"], shown["info"]
     return {
-        "metrics": {item["key"]: as_number(item["value"]) for item in data["metrics"]},
+        "metrics": {item["key"]: float(item["value"]) for item in data["metrics"]},
         "params": {item["key"]: item["value"] for item in data["params"]},
         "tags": {item["key"]: item["value"] for item in data["tags"]},
         "info": info,
     }
-
-
-def as_number(value: float | str) -> float:
-    """A number as answers have it."""
-    return float(value)
 
 
 def key_value_list(items: Mapping[str, str]) -> list[dict[str, str]]:
@@ -92,11 +87,6 @@ def number(value: float) -> float | str:
     if value != value:  # noqa: PLR0124 - NaN alone is not itself
         return "NaN"
     return value if abs(value) != float("inf") else ("Infinity" if value > 0 else "-Infinity")
-
-
-def ids_of(shown: Iterable[Shown]) -> list[str]:
-    """The ids of shown runs."""
-    return [run["info"]["run_id"] for run in shown]
 
 
 def _shown(

@@ -109,7 +109,8 @@ def _order(said: Mapping[str, Any]) -> list[Any]:
 
 
 def _stages(said: object) -> frozenset[str]:
-    return _STAGES.get(said or "ACTIVE_ONLY", _STAGES["ACTIVE_ONLY"])
+    word = said if isinstance(said, str | int) and said else "ACTIVE_ONLY"
+    return _STAGES.get(word, _STAGES["ACTIVE_ONLY"])
 
 
 def _page(name: str, found: list[Any], said: Mapping[str, Any], default: int) -> dict[str, Any]:
@@ -144,5 +145,5 @@ def _whole(said: Mapping[str, Any], name: str, default: int) -> int:
         return default
     try:
         return int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise MlflowError(f"Invalid value for {name}", INVALID) from None

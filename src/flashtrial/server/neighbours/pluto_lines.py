@@ -10,6 +10,7 @@ from typing import Any
 from flashtrial.protocol.records import RecordKind
 from flashtrial.server.neighbours.recorder import Entry
 from flashtrial.server.neighbours.wire_json import BadJson, loads
+from flashtrial.server.records import MAX_INT64
 
 SYSTEM_PREFIX = "sys/"
 _STREAMS = {"ERROR": "stderr"}
@@ -62,7 +63,7 @@ def _step(line: Mapping[str, Any]) -> int:
     step = line.get("step") or 0
     if isinstance(step, float) and math.isfinite(step):
         step = int(step)
-    if not isinstance(step, int) or step < 0:
+    if not isinstance(step, int) or not 0 <= step <= MAX_INT64:
         raise BadJson("step is not a whole number from 0 on")
     return step
 

@@ -203,4 +203,4 @@ def _whole(asked: Mapping[str, str], name: str, default: int) -> int:
 
 
 def _numbers(listed: str | None) -> set[int]:
-    return {int(each) for each in (listed or "").split(",") if each.isascii() and each.isdigit()}
+    return {int(each) for each in (listed or "").split(",") if each.isascii() and each.isdigit() and len(each) < 19}

@@ -76,8 +76,7 @@ class PlutoRuns:
 
     def find(self, number: object) -> NumberedRun:
         """The run with this number, which a header or a query may give as digits. Raises `Unwanted`."""
-        digits = str(number)
-        run = self._runs.by_number(int(digits)) if digits.isascii() and digits.isdigit() and len(digits) < 19 else None
+        run = self._numbered(number)
         if run is None:
             raise Unwanted("Run not found", 404)
         self._fresh.used(run.view["id"])
@@ -203,10 +202,14 @@ class PlutoRuns:
     def _parent(self, said: Mapping[str, Any]) -> NumberedRun | None:
         if said.get("forkRunId") is None:
             return None
-        parent = self._runs.by_number(int(said["forkRunId"])) if str(said["forkRunId"]).isdigit() else None
+        parent = self._numbered(said["forkRunId"])
         if parent is None:
             raise Unwanted("Parent run not found", 404)
         return parent
+
+    def _numbered(self, said: object) -> NumberedRun | None:
+        digits = str(said)
+        return self._runs.by_number(int(digits)) if digits.isascii() and digits.isdigit() and len(digits) < 19 else None
 
     def _write(self, run_id: str, *entries: Entry) -> None:
         if refused := self._recorder.write(run_id, entries):
