@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+HEAVY := .venv-heavy/bin
 RUN := $(BIN)/python -m
 UNIT := tests/unit
 INTEGRATION := tests/integration
@@ -25,22 +26,27 @@ run: setup  ## Train 8 classifiers side by side on a local RunPod (the main job)
 	$(BIN)/flashtrial run examples/digits_sweep.py
 
 test: setup  ## All tests that need nothing heavy
-	$(RUN) pytest -m "not browser and not slow"
+	$(RUN) pytest -m "not browser and not slow and not heavy"
 
-test-all: test  ## Those, then the browser and the slow ones
-	$(RUN) pytest -m "browser or slow"
+test-all: test $(HEAVY)/.setup-stamp  ## Those, then what needs torch and its like, a browser or minutes
+	$(HEAVY)/python -m pytest -m heavy
+	$(RUN) pytest -m "(browser or slow) and not heavy"
+
+$(HEAVY)/.setup-stamp: $(STAMP) scripts/setup_heavy.sh
+	scripts/setup_heavy.sh
+	@touch $@
 
 test-unit: setup  ## No process, no socket; seconds
 	$(RUN) pytest $(UNIT)
 
 test-integration: setup  ## Real children, sockets, SDKs
-	$(RUN) pytest $(INTEGRATION) -m "not browser and not slow"
+	$(RUN) pytest $(INTEGRATION) -m "not browser and not slow and not heavy"
 
 test-fast: setup  ## Unit tests on all cores, stop at the first failure
 	$(RUN) pytest $(UNIT) -n auto -x
 
 test-coverage: setup  ## Coverage as HTML and XML, with the floor of pyproject.toml
-	$(RUN) pytest -m "not browser and not slow" --cov --cov-report=html --cov-report=xml --cov-report=term:skip-covered
+	$(RUN) pytest -m "not browser and not slow and not heavy" --cov --cov-report=html --cov-report=xml --cov-report=term:skip-covered
 
 test-handler: setup  ## Run src/tests/test_*.json through the handler and compare the answers
 	$(BIN)/python scripts/test_handler.py src/tests
@@ -95,4 +101,4 @@ dev-dashboard: setup  ## The dashboard with hot reload, against a running instan
 	cd src/dashboard && npm run dev
 
 clean:  ## Remove what setup and the tests made
-	rm -rf .venv .uv .node dist build htmlcov coverage.xml src/dashboard/node_modules src/flashtrial/server/static
+	rm -rf .venv .venv-heavy .uv .node dist build htmlcov coverage.xml src/dashboard/node_modules src/flashtrial/server/static

@@ -10,7 +10,7 @@ from testkit.tracking_server import TrackingClient
 from .conftest import Lab, kill
 
 pytest.importorskip("torch")
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.distributed, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.heavy, pytest.mark.distributed, pytest.mark.timeout(180)]
 
 TIMEOUT_S = 150
 

@@ -15,7 +15,7 @@ from flashtrial.tracking.run import Run
 from testkit.journals import bodies
 
 torch = pytest.importorskip("torch")
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.heavy]
 
 
 @pytest.fixture
