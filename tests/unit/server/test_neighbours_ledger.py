@@ -41,6 +41,12 @@ def test_secret_and_epoch_outlive_the_process_and_not_the_file(path: Path) -> No
     assert other.epoch != before[1]
 
 
+def test_a_runs_number_is_its_own_for_ever(path: Path) -> None:
+    assert Ledger(path).numbers_of(["new", "old"]) == {"old": 1, "new": 2}
+    assert Ledger(path).numbers_of(["newest", "new"]) == {"new": 2, "newest": 3}
+    assert [Ledger(path).run_of(number) for number in (1, 2, 3, 4)] == ["old", "new", "newest", None]
+
+
 def test_facts_are_replaced_merged_and_taken_out(path: Path) -> None:
     ledger = Ledger(path)
     ledger.set_fact("r", "tags", {"a": "1", "b": "2"})

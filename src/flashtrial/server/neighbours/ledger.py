@@ -48,7 +48,12 @@ CREATE TABLE experiments (
 )
 """
 
-_MIGRATIONS = (_FIRST,)
+# Numbers that are never given twice: those of the database are, when its newest run is removed.
+_NUMBERS = """
+CREATE TABLE numbers (number INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL UNIQUE)
+"""
+
+_MIGRATIONS = (_FIRST, _NUMBERS)
 _SECRET_BYTES = 32
 _EPOCH_BYTES = 5
 
@@ -87,6 +92,33 @@ class Ledger:
             last = max([next_seq - 1, *seqs])
             connection.execute("UPDATE streams SET next_seq = ? WHERE number = ?", (last + 1, stream))
         return seqs
+
+    def numbers_of(self, run_ids: Sequence[str]) -> dict[str, int]:
+        """The number of each run, given now to those that had none; no other run ever gets it."""
+        found = self._known_numbers(run_ids)
+        if missing := [run_id for run_id in run_ids if run_id not in found]:
+            with self.writing() as connection:
+                # Oldest first: lists of runs begin with the newest.
+                connection.executemany(
+                    "INSERT OR IGNORE INTO numbers (run_id) VALUES (?)", ((run_id,) for run_id in reversed(missing))
+                )
+            found = self._known_numbers(run_ids)
+        return found
+
+    def run_of(self, number: int) -> str | None:
+        """The id of the run that has this number."""
+        with self.reading() as connection:
+            row = connection.execute("SELECT run_id FROM numbers WHERE number = ?", (number,)).fetchone()
+        return row[0] if row else None
+
+    def _known_numbers(self, run_ids: Sequence[str]) -> dict[str, int]:
+        with self.reading() as connection:
+            return dict(
+                connection.execute(
+                    "SELECT run_id, number FROM numbers WHERE run_id IN (SELECT value FROM json_each(?))",
+                    (orjson.dumps(list(run_ids)).decode(),),
+                ).fetchall()
+            )
 
     def fact(self, run_id: str, name: str) -> JsonValue:
         """What was last said under this name; None when nothing was."""

@@ -98,7 +98,7 @@ class MlflowWire:
 def mlflow_wire(repository: Repository, ledger: Ledger, store: BlobStore, db_path: Path, clock: Clock) -> MlflowWire:
     """The parts over one database and its blobs."""
     recorder = Recorder(repository, ledger, clock, "mlflow")
-    reader = Runs(db_path)
+    reader = Runs(db_path, ledger)
     experiments, shown = Experiments(ledger, reader, clock), ShownRuns(reader, ledger)
     runs = MlflowRuns(recorder, ledger, reader, experiments, shown)
     return MlflowWire(experiments, runs, MlflowArtifacts(store, db_path, recorder, ledger, runs), shown, reader)

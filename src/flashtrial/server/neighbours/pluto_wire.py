@@ -27,6 +27,6 @@ class PlutoWire:
 def pluto_wire(repository: Repository, ledger: Ledger, store: BlobStore, db_path: Path, clock: Clock) -> PlutoWire:
     """The parts over one database and its blobs."""
     recorder = Recorder(repository, ledger, clock, "pluto")
-    reader = Runs(db_path)
+    reader = Runs(db_path, ledger)
     runs = PlutoRuns(recorder, ledger, reader)
     return PlutoWire(recorder, runs, PlutoQuery(reader, runs), PlutoFiles(store, db_path, recorder, ledger, runs))

@@ -1,4 +1,4 @@
-"""Runs as the neighbours ask for them: by number, by project, whole lists. Reads ``server.db`` and writes nothing."""
+"""Runs as the neighbours ask for them: by number, by project, whole lists. Of ``server.db`` it only reads."""
 
 import contextlib
 import hashlib
@@ -12,6 +12,7 @@ import orjson
 
 from flashtrial.core import sqlite
 from flashtrial.server import series_views, views
+from flashtrial.server.neighbours.ledger import Ledger
 from flashtrial.server.series_views import SeriesQuery
 from flashtrial.server.views import RunDetail, RunQuery, RunView
 
@@ -32,27 +33,21 @@ class NumberedRun:
 
 
 class Runs:
-    """What is stored in the database at `path`. From any thread."""
+    """What is stored in the database at `path`; `ledger` numbers the runs. From any thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, ledger: Ledger) -> None:
         self._path = path
+        self._ledger = ledger
 
     def by_id(self, run_id: str) -> RunDetail | None:
         return views.read_run(self._path, run_id)
 
-    def id_of(self, number: int) -> str | None:
-        """The id of the run with this number."""
-        with self._reading() as connection:
-            row = connection.execute("SELECT id FROM runs WHERE number = ?", (number,)).fetchone()
-        return row[0] if row else None
-
     def number_of(self, run_id: str) -> int | None:
-        with self._reading() as connection:
-            row = connection.execute("SELECT number FROM runs WHERE id = ?", (run_id,)).fetchone()
-        return row[0] if row else None
+        """The number of a run that there is."""
+        return self._ledger.numbers_of([run_id])[run_id] if views.run_exists(self._path, run_id) else None
 
     def by_number(self, number: int) -> NumberedRun | None:
-        run_id = self.id_of(number)
+        run_id = self._ledger.run_of(number)
         view = None if run_id is None else self.by_id(run_id)
         return None if view is None else NumberedRun(number, view)
 
@@ -66,8 +61,7 @@ class Runs:
             cursor = page["next"]
             if cursor is None:
                 break
-        with self._reading() as connection:
-            numbers = dict(connection.execute("SELECT id, number FROM runs").fetchall())
+        numbers = self._ledger.numbers_of([view["id"] for view in found])
         return [NumberedRun(numbers[view["id"]], view) for view in found]
 
     def projects(self) -> list[tuple[str, int, int, int]]:
