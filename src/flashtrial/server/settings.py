@@ -36,15 +36,14 @@ class ServerSettings:
     requests_per_s: float = field(default_factory=lambda: env.number(env.REQUESTS_PER_S, REQUESTS_PER_S))
     requests_at_once: float = REQUESTS_AT_ONCE
     body_patience_s: float = BODY_PATIENCE_S
-    blob_limits: BlobLimits = field(default_factory=BlobLimits)
+    blob_limits: BlobLimits = field(default_factory=lambda: BlobLimits.from_environment(env.snapshot()))
     silent_after_s: float = field(default_factory=lambda: env.number(env.SILENT_AFTER_S, SILENT_AFTER_S))
     retention: RetentionRules = field(default_factory=RetentionRules.from_env)
 
     @classmethod
     def from_env(cls) -> "ServerSettings":
         """The settings that the process environment asks for."""
-        limits = BlobLimits.from_environment(env.snapshot())
-        return cls(home=env.home(), token=env.get(env.TOKEN) or None, blob_limits=limits)
+        return cls(home=env.home(), token=env.get(env.TOKEN) or None)
 
     @property
     def db_path(self) -> Path:
