@@ -67,6 +67,7 @@ def create_app(settings: ServerSettings | None = None, clock: Clock | None = Non
         openapi_url="/api/v1/openapi.json",
         docs_url=None,  # FastAPI's pages load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=lambda _: _running(parts),
     )
     app.state.events = events

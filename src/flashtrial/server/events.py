@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import orjson
 
+MAX_LISTENERS = 256
 PAUSE_S = 0.2  # at most five events a second and listener
 KEEP_ALIVE_S = 15.0
 
@@ -19,8 +20,11 @@ STILL_HERE = b": still here\n\n"
 class EventHub:
     """Tells listeners which runs changed. Belongs to one event loop; only `publish` may be called from elsewhere."""
 
-    def __init__(self, pause_s: float = PAUSE_S, keep_alive_s: float = KEEP_ALIVE_S) -> None:
+    def __init__(
+        self, pause_s: float = PAUSE_S, keep_alive_s: float = KEEP_ALIVE_S, max_listeners: int = MAX_LISTENERS
+    ) -> None:
         self._pause_s = pause_s
+        self._max_listeners = max_listeners
         self._keep_alive_s = keep_alive_s
         self._listeners: set[_Listener] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -29,6 +33,11 @@ class EventHub:
     @property
     def listeners(self) -> int:
         return len(self._listeners)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more may listen: their streams would end as soon as they begin."""
+        return len(self._listeners) >= self._max_listeners
 
     def open(self) -> None:
         """Belong to the running loop from now on."""
@@ -61,8 +70,11 @@ class EventHub:
     @contextlib.contextmanager
     def listen(self) -> Iterator[AsyncIterator[set[str]]]:
         """The ids of runs that change from now on, those since the last time together; none where nothing did for a
-        while. Ends when the hub is closed."""
+        while. Ends when the hub is closed, and at once when it is full."""
         listener = _Listener()
+        if self.is_full:
+            yield _nothing()
+            return
         self._listeners.add(listener)
         try:
             yield self._changes(listener)
@@ -85,6 +97,12 @@ class EventHub:
 def event(name: str, data: object) -> bytes:
     """One event of a stream."""
     return b"event: " + name.encode() + b"\ndata: " + orjson.dumps(data) + b"\n\n"
+
+
+async def _nothing() -> AsyncIterator[set[str]]:
+    nothing: tuple[set[str], ...] = ()
+    for each in nothing:
+        yield each
 
 
 class _Listener:

@@ -26,8 +26,13 @@ CONTENT_SECURITY_POLICY = (
 _HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
+_FOREIGN_SITES = frozenset({"cross-site", "same-site"})  # another port of this machine is the same site
+_READING = frozenset({"GET", "HEAD"})
 
 
 class BodyTooLarge(HTTPException):
@@ -40,6 +45,8 @@ class BodyTooLarge(HTTPException):
 class HostGuard:
     """Lets a request pass whose `Host` is ours and whose `Origin`, where it has one, is ours or allowed; else 403.
 
+    What a browser sends for another site's page without an `Origin` (pictures, scripts, frames, and whatever an
+    extension or an old browser leaves it out of) passes only where the user follows a link: a page of ours, read.
     `hosts` are names without a port, beside the loopback ones; `origins` whole origins (``https://example.org:8443``).
     """
 
@@ -49,18 +56,21 @@ class HostGuard:
         self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or (problem := self._problem(Headers(scope=scope))) is None:
+        if scope["type"] == "lifespan" or (problem := self._problem(scope.get("method", ""), scope)) is None:
             await self._app(scope, receive, send)
         else:
             await refuse(scope, receive, send, error_answer(403, "forbidden", problem))
 
-    def _problem(self, headers: Headers) -> str | None:
+    def _problem(self, method: str, scope: Scope) -> str | None:
+        headers = Headers(scope=scope)
         hosts = [_name_and_port(f"//{host}") for host in headers.getlist("host")]
         if len(hosts) != 1 or hosts[0] is None or hosts[0][0] not in self._hosts:
             return "this server does not serve that host name: use its own address, or allow the name when starting it"
-        for origin in headers.getlist("origin"):
-            if not self._is_ours(origin.lower(), hosts[0][1]):
-                return "requests from pages of another origin are refused"
+        origins = headers.getlist("origin")
+        if not all(self._is_ours(origin.lower(), hosts[0][1]) for origin in origins):
+            return "requests from pages of another origin are refused"
+        if not origins and not _is_asked_by_the_user(method, headers):
+            return "requests that another site's page makes are refused"
         return None
 
     def _is_ours(self, origin: str, port: int | None) -> bool:
@@ -72,6 +82,14 @@ class HostGuard:
             return False
         default = 443 if origin.startswith("https://") else 80
         return place[0] in self._hosts and (place[1] or default) == (port or default)
+
+
+def _is_asked_by_the_user(method: str, headers: Headers) -> bool:
+    """Whether a request without an `Origin` comes from no page, from one of ours, or a link that somebody follows."""
+    if headers.get("sec-fetch-site", "").lower() not in _FOREIGN_SITES:
+        return True
+    follows = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest", "document") == "document"
+    return follows and method in _READING
 
 
 def _name_and_port(address: str) -> tuple[str, int | None] | None:
@@ -90,6 +108,7 @@ class BodyLimit:
 
     Holds for the paths below `prefixes`: other parts of the same port have limits of their own, as have those that are
     below `except_below` and stream what they get to the disk.
+    A body that says it is compressed gets 415: nothing here unpacks one, so a small one never becomes a large one.
     What `Content-Length` says is not trusted. What comes after the limit is read and thrown away, up to 64 MiB or 5 s,
     because a client that is cut off while it sends never reads the answer.
     """
@@ -103,7 +122,13 @@ class BodyLimit:
         self._except = tuple(except_below)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not self._is_limited(scope["path"]):
+        if scope["type"] != "http" or not is_below(scope["path"], self._prefixes):
+            await self._app(scope, receive, send)
+            return
+        if Headers(scope=scope).get("content-encoding", "identity").lower() != "identity":
+            await refuse(scope, receive, send, error_answer(415, "unsupported_encoding", "send it not compressed"))
+            return
+        if is_below(scope["path"], self._except):
             await self._app(scope, receive, send)
             return
         answering = Answering(send)
@@ -113,9 +138,6 @@ class BodyLimit:
             if answering.has_begun:
                 raise
             await refuse(scope, receive, send, error_answer(413, "too_large", error.detail, {"Connection": "close"}))
-
-    def _is_limited(self, path: str) -> bool:
-        return is_below(path, self._prefixes) and not is_below(path, self._except)
 
     def _counted(self, receive: Receive) -> Receive:
         taken = 0

@@ -188,10 +188,11 @@ def test_names_are_words_and_never_paths_or_headers(
     assert "Set-Cookie" not in answer.headers
 
 
-def test_a_compressed_bomb_is_kept_as_it_came(standing_server: TrackingClient) -> None:
+def test_a_compressed_bomb_is_kept_as_it_came_or_refused(standing_server: TrackingClient) -> None:
     content = gzip.compress(bytes(20_000_000))
     begin(standing_server, content)
-    assert write(standing_server, content, 0, len(content), **{"Content-Encoding": "gzip"}).status == 200
+    assert write(standing_server, content, 0, len(content), **{"Content-Encoding": "gzip"}).status == 415
+    assert write(standing_server, content, 0, len(content)).status == 200
     commit(standing_server, content)
     file = log_file(standing_server, "bomb", content, mime="application/gzip", file_name="b.gz")
     answer = standing_server.get(f"/api/v1/runs/bomb/files/{file['id']}/content")

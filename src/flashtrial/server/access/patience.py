@@ -1,11 +1,15 @@
 """How slowly a client may send: who takes a connection and says nothing must not keep it from others."""
 
 import asyncio
+import logging
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flashtrial.server.answers import error_answer
 from flashtrial.server.security import Answering, refuse
+
+logger = logging.getLogger(__name__)
 
 BODY_PATIENCE_S = 30.0
 SLOWEST_BYTES_PER_S = 4096
@@ -32,6 +36,8 @@ class BodyPatience:
         answering = Answering(send)
         try:
             await self._app(scope, self._hurried(receive), answering)
+        except ClientDisconnect:  # in the middle of its body: nobody is there to be answered
+            logger.debug("a client left before its body was whole", extra={"action": "client_left"})
         except BodyTooSlow:
             if answering.has_begun:
                 raise

@@ -39,8 +39,8 @@ def router(db_path: Path, events: EventHub) -> APIRouter:
 
 def _add_streams(routes: APIRouter, db_path: Path, events: EventHub) -> None:
     @routes.get("/events", summary="Server-sent events: which runs changed", response_class=StreamingResponse)
-    async def changes() -> StreamingResponse:
-        return _stream(events.stream())
+    async def changes() -> Response:
+        return _too_many_streams() if events.is_full else _stream(events.stream())
 
     @routes.get(
         "/runs/{run_id:path}/events",
@@ -52,7 +52,14 @@ def _add_streams(routes: APIRouter, db_path: Path, events: EventHub) -> None:
         ``console`` (``{"lines", "next"}``). What was there before the stream began is told first."""
         if not await asyncio.to_thread(views.run_exists, db_path, run_id):
             return _no_such_run(run_id)
+        if events.is_full:
+            return _too_many_streams()
         return _stream(run_events(db_path, events, RunWatch(run_id, tuple(name), console_after)))
+
+
+def _too_many_streams() -> Response:
+    words = "too many streams of events are open: close some, or ask again later"
+    return error_answer(503, "too_many_streams", words, {"Retry-After": "10"})
 
 
 def _stream(blocks: object) -> StreamingResponse:
