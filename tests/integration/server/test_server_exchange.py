@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from flashtrial.cli.main import app
 from flashtrial.protocol.records import encode_record
 from flashtrial.server.exchange.transfer import Format, NoSuchRuns, NothingToImport, back_up, export_runs, import_runs
+from flashtrial.server.neighbours.ledger import ledger_beside
 from flashtrial.server.settings import ServerSettings
 from flashtrial.server.views import console_lines, metric_points, read_run, read_runs, verify_counts
 from testkit.tracking_server import batch, metric, state, tracking_server
@@ -135,3 +136,16 @@ def test_a_backup_taken_while_records_come_in_is_a_home_of_its_own(filled: Serve
     (tmp_path / "copy.db").rename(restored.db_path)
     with tracking_server(restored.home) as server:
         assert server.ingest(batch("r3", metric(1, {"x": 1.0})))[0]["duplicates"] == 1
+
+
+def test_a_backup_knows_which_lines_of_mlflow_clients_it_has(filled: ServerSettings, tmp_path: Path) -> None:
+    create = ("POST", "/api/2.0/mlflow/experiments/create", b'{"name": "kept"}', {"Content-Type": "application/json"})
+    with tracking_server(filled.home) as server:
+        assert server.request(*create).status == 200
+    back_up(filled, tmp_path / "copy.db")
+    restored = ServerSettings(tmp_path / "restored")
+    restored.home.mkdir()
+    (tmp_path / "copy.db").rename(restored.db_path)
+    (tmp_path / "copy.db.neighbours").rename(ledger_beside(restored.db_path))
+    with tracking_server(restored.home) as server:
+        assert server.request(*create).json()["error_code"] == "RESOURCE_ALREADY_EXISTS"

@@ -18,6 +18,7 @@ from flashtrial.core.errors import FlashtrialError
 from flashtrial.server.exchange import tables
 from flashtrial.server.exchange.stored_records import records_of
 from flashtrial.server.ingest_body import parse_json
+from flashtrial.server.neighbours.ledger import ledger_beside
 from flashtrial.server.repository import Repository
 from flashtrial.server.settings import ServerSettings
 from flashtrial.server.storage.reading import reading
@@ -215,24 +216,33 @@ def _take_in(repository: Repository, records: list[Any]) -> Imported:
 
 
 def back_up(settings: ServerSettings, target: Path) -> int:
-    """Copy the database into the file `target`, and the contents of files into ``<target>.blobs``; how many of those.
+    """Copy the database into the file `target`, what the neighbours' protocols keep beside it into
+    ``<target>.neighbours``, and the contents of files into ``<target>.blobs``; how many of those.
 
     A running server goes on meanwhile; what it stores during the copying is in it, or is not. Raises `NothingToImport`
     where there is no database yet, and OSError.
     """
     if not settings.db_path.exists():
         raise NothingToImport(f"there is no database in {settings.home} yet")
+    if not target.absolute().parent.exists():
+        files.ensure_private_dir(target.absolute().parent)
+    _copy_database(settings.db_path, target)
+    ledger = ledger_beside(settings.db_path)
+    if ledger.exists():  # after the database: a number that the ledger gave to a line must not be given again
+        _copy_database(ledger, target.with_name(target.name + ".neighbours"))
+    beside = target.with_name(target.name + ".blobs")
+    return sum(
+        _copy_blob(settings.blobs_dir, beside, path.name) for path in settings.blobs_dir.glob("[0-9a-f][0-9a-f]/*")
+    )
+
+
+def _copy_database(path: Path, target: Path) -> None:
     partial = target.with_name(target.name + ".partial")
     partial.unlink(missing_ok=True)
-    files.ensure_private_dir(target.absolute().parent) if not target.absolute().parent.exists() else None
     with (
-        contextlib.closing(sqlite.connect(settings.db_path, read_only=True)) as source,
+        contextlib.closing(sqlite.connect(path, read_only=True)) as source,
         contextlib.closing(sqlite.connect(partial)) as copy,
     ):
         source.backup(copy, pages=2000)
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
     partial.replace(target)
-    beside = target.with_name(target.name + ".blobs")
-    return sum(
-        _copy_blob(settings.blobs_dir, beside, path.name) for path in settings.blobs_dir.glob("[0-9a-f][0-9a-f]/*")
-    )

@@ -58,6 +58,11 @@ _SECRET_BYTES = 32
 _EPOCH_BYTES = 5
 
 
+def ledger_beside(db_path: Path) -> Path:
+    """Where the ledger of the server with the database `db_path` lies, whether it exists or not."""
+    return db_path.with_name("neighbours.db")
+
+
 class Ledger:
     """The file at `path`, made at its first use."""
 

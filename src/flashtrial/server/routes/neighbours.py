@@ -6,13 +6,12 @@ from fastapi import APIRouter
 
 from flashtrial.core.clock import Clock
 from flashtrial.server.files.blobs import BlobStore
-from flashtrial.server.neighbours.ledger import Ledger
+from flashtrial.server.neighbours.ledger import Ledger, ledger_beside
 from flashtrial.server.neighbours.mlflow_wire import mlflow_wire
 from flashtrial.server.neighbours.pluto_wire import pluto_wire
 from flashtrial.server.repository import Repository
 from flashtrial.server.routes import mlflow, mlflow_artifacts, pluto, pluto_files, pluto_query
 
-LEDGER_NAME = "neighbours.db"
 # Where a token is needed and bodies are limited, beside /api. Files come and go at addresses that are permits.
 PREFIXES = ("/ingest", "/files", "/ajax-api", "/get-artifact")
 # Bodies that are streamed to the disk, under the blob store's own limits.
@@ -21,7 +20,7 @@ STREAMED = mlflow_artifacts.PREFIXES
 
 def router(repository: Repository, store: BlobStore, db_path: Path, clock: Clock) -> APIRouter:
     """The routes; the ledger lies beside the database and is opened by the first request that needs it."""
-    ledger = Ledger(db_path.with_name(LEDGER_NAME))
+    ledger = Ledger(ledger_beside(db_path))
     wire = pluto_wire(repository, ledger, store, db_path, clock)
     routes = APIRouter()
     for part in (pluto, pluto_query, pluto_files):
