@@ -21,6 +21,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
+from flashtrial.core import env
 from flashtrial.process.environment import BASE
 from flashtrial.process.launch import Launcher, StartMethod
 from flashtrial.worker.base_executor import call_spec
@@ -164,6 +165,7 @@ class Nowhere:
 async def main() -> None:
     print("| what | p50 | p99 | against | goal |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as home:
+        env.set_all({env.HOME: home})
         worker = Worker("bench", Path(home), MemoryLedger("bench"))
         await warm_calls(worker)
         await large_payload(worker)

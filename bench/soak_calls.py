@@ -18,6 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
+from flashtrial.core import env
 from flashtrial.worker.entrypoint import Worker
 from flashtrial.worker.ledger import MemoryLedger
 from testkit.jobs import function_job
@@ -68,6 +69,7 @@ async def main(calls: int, seed: int) -> int:
     tally: Counter[str] = Counter()
     waits: list[float] = []
     with tempfile.TemporaryDirectory() as home:
+        env.set_all({env.HOME: home})
         worker = Worker("soak", Path(home), MemoryLedger("soak"))
         await worker.handle(FINE)
         before = descriptors()

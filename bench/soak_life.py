@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
+from flashtrial.core import env
 from testkit.lives import WARM_UP, Held, held, live, slopes
 
 # Per life. Memory is measured in pages, and pydantic keeps the last 16,384 short strings: ids and times fill that.
@@ -40,6 +41,7 @@ def lives(count: int, rng: random.Random) -> list[Held]:
     measured = []
     for _ in range(count):
         with tempfile.TemporaryDirectory(prefix="flashtrial-life-") as home:
+            env.set_all({env.HOME: home})  # where the calls of this life write their records
             live(rng, Path(home))
         measured.append(held())
     return measured

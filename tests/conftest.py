@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from testkit.leaks import holdings
+from testkit.leaks import end_processes_beyond, holdings, names_in_real_home
 from testkit.waiting import wait_until
 
 _HERE = Path(__file__).parent
@@ -60,8 +60,18 @@ def nothing_leaks(clean_environment: None, tmp_path_factory: pytest.TempPathFact
         wait_until(lambda: not holdings(scratch).beyond(before), _LEAK_GRACE_S)
     except AssertionError:
         leaked = holdings(scratch).beyond(before)
+        end_processes_beyond(before, scratch)
         if leaked:
             pytest.fail("this module left behind:\n  " + "\n  ".join(leaked), pytrace=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def real_home_is_left_alone(clean_environment: None) -> Iterator[None]:
+    """Fail the module when something new lies in ``~/.flashtrial``: a process that lost its FLASHTRIAL_HOME."""
+    before = names_in_real_home()
+    yield
+    if added := sorted(names_in_real_home() - before):
+        pytest.fail(f"written to the real home, by a test or by a run of your own: {added[:5]}", pytrace=False)
 
 
 @pytest.fixture(autouse=True)

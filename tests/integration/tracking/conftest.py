@@ -22,6 +22,7 @@ from flashtrial.tracking.journal_reader import JournalReader
 from flashtrial.tracking.outbox import is_locked, lock_path
 from flashtrial.tracking.sync_start import ensure_sync_process
 from testkit import wait_until
+from testkit.leaks import processes_of_home
 from testkit.tracking_server import TrackingClient, tracking_server
 
 TIMEOUT_S = 45
@@ -58,6 +59,21 @@ class Lab:
         )
         self._started.append(process)
         return process
+
+    def end_all(self) -> None:
+        """End whatever runs with this home, and every process of the sessions that `start` began.
+
+        Again until nothing is left: a trainer that is being killed may be starting a companion or a sync process.
+        """
+        self.end_started()
+        wait_until(self._nothing_is_left, what="processes of this home to go")
+
+    def _nothing_is_left(self) -> bool:
+        left = processes_of_home(self.home)
+        for process in left:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        return not left and not is_locked(lock_path(self.outbox), shared=False)
 
     def end_started(self) -> None:
         """End every process of the sessions that `start` began, grandchildren too."""
@@ -134,11 +150,12 @@ class Ended:
 
 @pytest.fixture
 def lab(flashtrial_home: Path) -> Iterator[Lab]:
-    """Without a server; `server` gives it one. Sync processes that the test left are ended."""
+    """Without a server; `server` gives it one. Trainers, companions and sync processes that a test left are ended."""
     lab = Lab(flashtrial_home)
-    yield lab
-    lab.end_started()
-    lab.end_sync()
+    try:
+        yield lab
+    finally:
+        lab.end_all()
 
 
 @pytest.fixture

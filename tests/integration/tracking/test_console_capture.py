@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import psutil
 import pytest
 
 from testkit import wait_until
+from testkit.leaks import processes_of_home
 from testkit.tracking_server import TrackingClient
 
 from .conftest import TIMEOUT_S, Lab
@@ -48,32 +48,38 @@ print("the last words", end="")
 
 
 class Companions:
-    """Ends companions that a test left, and waits for those that end by themselves."""
+    """Knows the companions of one home, and waits for their end."""
 
     def __init__(self, lab: Lab) -> None:
-        self._home = str(lab.home)
+        self._home = lab.home
 
     def alive(self) -> list[psutil.Process]:
-        return [process for process in psutil.process_iter() if self._is_ours(process)]
+        """One for each run. A companion that starts something has, for an instant, a child with its command line."""
+        found = {process.pid: process for process in processes_of_home(self._home) if _is_companion(process)}
+        return [process for process in found.values() if _parent_of(process) not in found]
 
     def wait(self) -> None:
         wait_until(lambda: not self.alive(), TIMEOUT_S, "the companions to end")
 
-    def _is_ours(self, process: psutil.Process) -> bool:
-        try:
-            words = process.cmdline()
-            is_companion = "flashtrial.tracking.capture.companion_main" in words
-            return is_companion and process.environ().get("FLASHTRIAL_HOME") == self._home
-        except psutil.Error:
-            return False
+
+def _is_companion(process: psutil.Process) -> bool:
+    try:
+        return "flashtrial.tracking.capture.companion_main" in process.cmdline()
+    except psutil.Error:
+        return False
+
+
+def _parent_of(process: psutil.Process) -> int:
+    try:
+        return process.ppid()
+    except psutil.Error:
+        return 0
 
 
 @pytest.fixture
-def companions(lab: Lab) -> Iterator[Companions]:
-    companions = Companions(lab)
-    yield companions
-    for process in companions.alive():
-        process.kill()
+def companions(lab: Lab) -> Companions:
+    """Those of `lab`, which ends them as it ends all that runs with its home."""
+    return Companions(lab)
 
 
 def consoles(lab: Lab) -> list[dict[str, Any]]:

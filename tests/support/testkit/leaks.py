@@ -5,6 +5,7 @@ directory: so that a detached process, which is nobody's child any more, is foun
 when it is new and no living process of somebody else has it open.
 """
 
+import contextlib
 import gc
 import os
 import re
@@ -42,6 +43,32 @@ def holdings(scratch: Path) -> Holdings:
     gc.collect()
     processes = frozenset(_processes(scratch))
     return Holdings(processes, frozenset(_descriptors()), frozenset(_shared_memory(processes)))
+
+
+def end_processes_beyond(before: Holdings, scratch: Path) -> None:
+    """End what was started since `before`, so that one module's leak does not become the next one's."""
+    for process in frozenset(_processes(scratch)) - before.processes:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+
+
+def processes_of_home(home: Path) -> list[psutil.Process]:
+    """The living processes, this one apart, whose FLASHTRIAL_HOME is `home`: those that belong to nobody as well."""
+    others = (process for process in psutil.process_iter() if process.pid != os.getpid())
+    return [process for process in others if _home_of(process) == str(home) and _is_alive(process)]
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
+def names_in_real_home() -> frozenset[str]:
+    """What lies in the developer's own ``~/.flashtrial``, two levels deep, where no test has any business."""
+    home = Path("~/.flashtrial").expanduser()
+    return frozenset(str(path) for pattern in ("*", "*/*") for path in home.glob(pattern))
 
 
 def _processes(scratch: Path) -> Iterator[psutil.Process]:
