@@ -41,6 +41,7 @@ REQUESTS_PER_S = "FLASHTRIAL_REQUESTS_PER_S"
 KEEP_DAYS = "FLASHTRIAL_KEEP_DAYS"
 KEEP_RUNS = "FLASHTRIAL_KEEP_RUNS"
 KEEP_BYTES = "FLASHTRIAL_KEEP_BYTES"
+CORS_ALLOWED_ORIGINS = "CORS_ALLOWED_ORIGINS"
 ENDPOINT_ID = "RUNPOD_ENDPOINT_ID"
 LOG_LEVEL = "LOG_LEVEL"
 
@@ -76,6 +77,11 @@ def number(name: str, default: float) -> float:
 def whole(name: str, default: int) -> int:
     """`number`, less what is behind the point: counts and bytes, also written as 1e9."""
     return int(number(name, default))
+
+
+def listed(name: str) -> tuple[str, ...]:
+    """The variable's parts between commas, without blanks; none when it is unset or empty."""
+    return tuple(part.strip() for part in get(name).split(",") if part.strip())
 
 
 def snapshot() -> dict[str, str]:

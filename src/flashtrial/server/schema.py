@@ -6,6 +6,7 @@ Names: `number` is a row's own key inside this file; ids that clients know are t
 import sqlite3
 
 from flashtrial.core.sqlite import DatabaseFromTheFuture, Migration
+from flashtrial.server.control.tables import CONTROL_TABLES
 from flashtrial.server.storage.migration import to_columns
 
 _FIRST = """
@@ -125,7 +126,7 @@ CREATE TABLE removed (
 CREATE INDEX runs_forked ON runs (fork_run) WHERE fork_run IS NOT NULL
 """
 
-MIGRATIONS: tuple[Migration, ...] = (_FIRST, _LAST_BY_SEQUENCE, _FILES, to_columns, _REMOVED)
+MIGRATIONS: tuple[Migration, ...] = (_FIRST, _LAST_BY_SEQUENCE, _FILES, to_columns, _REMOVED, CONTROL_TABLES)
 
 
 def version_of(connection: sqlite3.Connection) -> int:

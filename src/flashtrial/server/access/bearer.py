@@ -32,8 +32,12 @@ logger = logging.getLogger(__name__)
 OWNER = Holder("key", "the key of this home", EVERYTHING)
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 # Words of the neighbours' protocols that ask with POST, and that take away without DELETE.
-_ASKING = ("/search", "/get-history-bulk", "/searchExperiments")
+_ASKING = (
+    *("/search", "/get-history-bulk", "/searchExperiments"),
+    *("/get-run", "/is-experiment-running", "/get-ic-logs", "/get-experiment-logs"),
+)
 _TAKING_AWAY = ("/delete", "/restore")
+_CONTROL = ("/dispatcher", "/api/v1/commands", "/api/v1/experiments")
 _WHO_ARE_YOU = "a bearer token is needed: clients take it from FLASHTRIAL_TOKEN"
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
@@ -41,9 +45,11 @@ _CHALLENGE = {"WWW-Authenticate": "Bearer"}
 def scope_of(method: str, path: str) -> Scope:
     """What a token must be good for to send a request of `method` to `path`."""
     path = path.rstrip("/")
+    if is_below(path, ("/api/v1/experiments",)) and "/inbox" in path:  # to listen there is to be the controller
+        return Scope.CONTROL
     if method in _READING or (method == "POST" and path.endswith(_ASKING)):
         return Scope.READ
-    if method == "DELETE" or path.endswith(_TAKING_AWAY) or is_below(path, ("/dispatcher",)):
+    if method == "DELETE" or path.endswith(_TAKING_AWAY) or is_below(path, _CONTROL):
         return Scope.CONTROL
     return Scope.WRITE
 
@@ -107,7 +113,8 @@ class BearerGuard:
             await self._app(scope, receive, send)
             return
         try:
-            holder = self._doorkeeper.holder(Headers(scope=scope).get("authorization", ""))
+            shown = Headers(scope=scope).getlist("authorization")
+            holder = self._doorkeeper.holder(shown[0] if len(shown) == 1 else "")
         except BadToken as error:
             await refuse(scope, receive, send, self._unknown(scope, str(error)))
             return

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from flashtrial.server.control.report_rows import take_reports
 from flashtrial.server.files.rows import store_files
 from flashtrial.server.ingest_body import ParsedBatch, Refusal
 from flashtrial.server.intervals import IntervalSet
@@ -122,6 +123,7 @@ def _store_others(connection: sqlite3.Connection, run: RunKey, writer: int, fres
         "INSERT INTO documents (run, writer, seq, kind, name, step, time_ms, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         ((run.number, writer, r.seq, r.kind, r.name, r.step, r.time_ms, r.body) for r in documents),
     )
+    take_reports(connection, run.id, documents)
     store_files(connection, run.number, writer, files)
     run_rows.store_changes(connection, run, writer, [record for record in fresh if isinstance(record, ChangeRecord)])
 
