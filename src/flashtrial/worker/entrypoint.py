@@ -25,7 +25,7 @@ from flashtrial.worker.log_streamer import LogStreamer
 from flashtrial.worker.loop import parent_watch
 from flashtrial.worker.loop.live_output import LiveOutput
 from flashtrial.worker.remote_executor import RemoteExecutor
-from flashtrial.worker.sync_keeper import SyncKeeper
+from flashtrial.worker.sync_keeper import SyncKeeper, choose_outbox
 from flashtrial.worker.worker_settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -116,12 +116,17 @@ class Worker:
 
 @functools.cache
 def _worker() -> Worker:
-    worker_id = env.get("RUNPOD_POD_ID") or new_id("worker")
+    return open_worker(env.get("RUNPOD_POD_ID") or new_id("worker"), WorkerSettings.from_environment())
+
+
+def open_worker(worker_id: str, settings: WorkerSettings) -> Worker:
+    """The worker of this process, and what looks after the records that its children write. Call it once."""
     _stream_own_log()
-    keeper = SyncKeeper(env.outbox_dir())
+    outbox = choose_outbox(settings.volume, worker_id)
+    env.set_all({env.OUTBOX: str(outbox)})  # for all that this process starts
+    keeper = SyncKeeper(outbox)
     # on a local RunPod the sync process lives on; in a container of its own the worker takes it along
     awaited = None if env.get(parent_watch.PARENT_PID) else keeper
-    settings = WorkerSettings.from_environment()
     gpus = _gpu_seats(settings.gpu_placement)
     worker = Worker(worker_id, env.home(), _ledger(worker_id), settings=settings, keeper=awaited, gpus=gpus)
     atexit.register(worker.kill)

@@ -1,4 +1,4 @@
-"""The worker's sync process: started when the first journal appears, and again whenever it has ended.
+"""The worker's sync process: started when there is something to send, and again whenever it has ended.
 
 Children only write journals: they have no token, and what they start would end with them. The sync process is in a
 session of its own and outlives the worker, so that what a dead worker's children wrote still arrives.
@@ -14,12 +14,29 @@ from typing import Final
 from flashtrial.core import env
 from flashtrial.protocol.records import DamagedFrame
 from flashtrial.tracking.journal_reader import JournalReader
+from flashtrial.tracking.sending.volume import adoptable, is_leased, volume_outbox
 from flashtrial.tracking.sync_start import ensure_sync_process, hold_outbox_open
 
 LOOK_EVERY_S: Final = 0.25
+_VOLUME_LOOKS: Final = 120  # of a network volume, where other workers may have left something: every half minute
 _SENT_LOOK_S: Final = 0.05
 
 logger = logging.getLogger(__name__)
+
+
+def choose_outbox(volume: Path | None, worker_id: str) -> Path:
+    """Where this worker's records lie until they are sent: where the operator says, else on the network volume, where
+    they survive this worker's container, else in the home.
+    """
+    if env.get(env.OUTBOX) or volume is None:
+        return env.outbox_dir()
+    try:
+        return volume_outbox(volume, Path(worker_id).name)
+    except OSError as error:
+        logger.warning(
+            "records do not lie on the volume: %s", error, extra={"action": "volume_outbox_unusable"}, exc_info=True
+        )
+        return env.outbox_dir()
 
 
 class SyncKeeper:
@@ -48,7 +65,9 @@ class SyncKeeper:
             await asyncio.sleep(_SENT_LOOK_S)
 
     def _keep(self) -> None:
-        while not any(self._outbox.glob("*.journal")):
+        looks = 0
+        while not self._is_needed(look_at_others=looks % _VOLUME_LOOKS == 0):
+            looks += 1
             if self._stopped.wait(LOOK_EVERY_S):
                 return
         with hold_outbox_open(self._outbox):
@@ -56,6 +75,15 @@ class SyncKeeper:
                 self._ensure()
                 if self._stopped.wait(LOOK_EVERY_S):
                     return
+
+    def _is_needed(self, *, look_at_others: bool) -> bool:
+        """Whether something is to be sent: ours, or what a worker left on the volume that does not come again."""
+        if any(self._outbox.glob("*.journal")):
+            return True
+        try:
+            return look_at_others and is_leased(self._outbox) and bool(adoptable(self._outbox))
+        except OSError:  # a volume that is away for a moment
+            return False
 
     def _ensure(self) -> None:
         try:

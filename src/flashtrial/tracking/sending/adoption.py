@@ -56,8 +56,11 @@ class Adoption:
                 lease.renew_when_due()
 
     def _run(self) -> None:
-        while not self._ending.wait(LOOK_EVERY_S):
+        """A first look at once: a worker that has just come up may be the one that follows on the dead one."""
+        while True:
             try:
                 self.look()
             except (OSError, FlashtrialError) as error:
                 logger.warning("nothing could be adopted: %s", error, extra={"action": "adoption_failed"})
+            if self._ending.wait(LOOK_EVERY_S):
+                return

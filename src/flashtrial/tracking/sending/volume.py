@@ -11,6 +11,7 @@ meanwhile the destination tells by the sequence numbers.
 """
 
 import contextlib
+import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -31,9 +32,16 @@ _MARK = "leased"
 
 
 def volume_outbox(volume: Path, worker_id: str) -> Path:
-    """The outbox of a worker on `volume`, created where missing. Raises OSError."""
+    """The outbox of a worker on `volume`, created where missing.
+
+    Raises OSError, also where files cannot be locked at all: writers lock their journals, to be known as alive.
+    """
     outbox = ensure_private_dir(volume / ".flashtrial" / "outbox" / worker_id)
-    os.close(os.open(outbox / _MARK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY_FILE))
+    mark = os.open(outbox / _MARK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY_FILE)
+    try:
+        fcntl.flock(mark, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    finally:
+        os.close(mark)
     return outbox
 
 
