@@ -18,13 +18,28 @@ from flashtrial.server.access.bearer import BearerGuard, Doorkeeper
 from flashtrial.server.access.patience import BodyPatience
 from flashtrial.server.access.rates import Rates
 from flashtrial.server.answers import error_answer
+from flashtrial.server.control.desk import ControlDesk
 from flashtrial.server.counters import IngestCounters
+from flashtrial.server.dispatcher.cors import LOCAL_FRONT_ENDS, PREFIX, DispatcherCors
 from flashtrial.server.events import EventHub
 from flashtrial.server.files.blobs import BlobStore
 from flashtrial.server.files.cleanup import remove_forgotten
 from flashtrial.server.repository import Repository
-from flashtrial.server.routes import blobs, files, health, heartbeat, ingest, neighbours, pages, query, removal
-from flashtrial.server.security import BodyLimit, HostGuard, SecurityHeaders
+from flashtrial.server.routes import (
+    blobs,
+    commands,
+    dispatcher,
+    experiments,
+    files,
+    health,
+    heartbeat,
+    ingest,
+    neighbours,
+    pages,
+    query,
+    removal,
+)
+from flashtrial.server.security import SECURITY_HEADERS, BodyLimit, HostGuard, SecurityHeaders
 from flashtrial.server.settings import ServerSettings
 from flashtrial.server.upkeep import keep_up
 
@@ -43,6 +58,7 @@ class _Parts:
     events: EventHub
     counters: IngestCounters
     blobs: BlobStore
+    desk: ControlDesk
     settings: ServerSettings
 
 
@@ -52,13 +68,15 @@ def create_app(settings: ServerSettings | None = None, clock: Clock | None = Non
     Whoever serves it calls `end_streams` before waiting for open connections to end.
     """
     settings = settings or ServerSettings.from_env()
-    events = EventHub()
+    events = EventHub(max_listeners=settings.max_streams)
     clock = clock or SystemClock()
+    repository = Repository(settings.db_path, clock, events.publish, settings.silent_after_s)
     parts = _Parts(
-        Repository(settings.db_path, clock, events.publish, settings.silent_after_s),
+        repository,
         events,
         IngestCounters(),
         BlobStore(settings.blobs_dir, settings.blob_limits),
+        ControlDesk(repository, settings.db_path, clock, settings.receipt_wait_s),
         settings,
     )
     app = FastAPI(
@@ -70,7 +88,7 @@ def create_app(settings: ServerSettings | None = None, clock: Clock | None = Non
         redirect_slashes=False,
         lifespan=lambda _: _running(parts),
     )
-    app.state.events = events
+    app.state.hubs = (events, parts.desk.hub)
     _add_routes(app, settings, parts)
     app.include_router(neighbours.router(parts.repository, parts.blobs, settings.db_path, clock))
     _add_guards(app, settings, clock)
@@ -79,13 +97,15 @@ def create_app(settings: ServerSettings | None = None, clock: Clock | None = Non
 
 def end_streams(app: FastAPI) -> None:
     """End the event streams of an app made by `create_app`: on its loop, when it is about to stop; twice is fine."""
-    events: EventHub = app.state.events
-    events.close()
+    hubs: tuple[EventHub, ...] = app.state.hubs
+    for hub in hubs:
+        hub.close()
 
 
 @contextlib.asynccontextmanager
 async def _running(parts: _Parts) -> AsyncIterator[None]:
     parts.events.open()
+    parts.desk.hub.open()
     await run_in_threadpool(parts.repository.start)
     await run_in_threadpool(parts.blobs.start)
     clean = partial(remove_forgotten, parts.blobs, parts.settings.db_path)
@@ -97,6 +117,7 @@ async def _running(parts: _Parts) -> AsyncIterator[None]:
         yield
     finally:
         parts.events.close()
+        parts.desk.hub.close()
         upkeep.cancel()
         await asyncio.wait([upkeep])
         await run_in_threadpool(parts.repository.stop)
@@ -108,6 +129,9 @@ def _add_routes(app: FastAPI, settings: ServerSettings, parts: _Parts) -> None:
     app.include_router(blobs.router(parts.blobs, settings.db_path))
     app.include_router(files.router(parts.blobs, settings.db_path))
     app.include_router(removal.router(parts.repository, parts.blobs))
+    app.include_router(experiments.router(parts.desk))
+    app.include_router(commands.router(parts.desk))
+    app.include_router(dispatcher.router(parts.desk))
     app.include_router(query.router(settings.db_path, parts.events))
     app.include_router(health.router(parts.repository, parts.events, parts.counters, settings.db_path))
     app.include_router(pages.router(settings.static_dir))
@@ -118,7 +142,7 @@ def _add_routes(app: FastAPI, settings: ServerSettings, parts: _Parts) -> None:
 
 def _add_guards(app: FastAPI, settings: ServerSettings, clock: Clock) -> None:
     """The last one added is the first that a request meets."""
-    limited, streamed = ("/api", *neighbours.PREFIXES), neighbours.STREAMED
+    limited, streamed = ("/api", PREFIX, *neighbours.PREFIXES), neighbours.STREAMED
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, prefixes=limited, except_below=streamed)
     app.add_middleware(BodyPatience, patience_s=settings.body_patience_s)
     if settings.token is not None:
@@ -130,6 +154,7 @@ def _add_guards(app: FastAPI, settings: ServerSettings, clock: Clock) -> None:
             prefixes=limited,
         )
     app.add_middleware(HostGuard, hosts=settings.allowed_hosts, origins=settings.allowed_origins)
+    app.add_middleware(DispatcherCors, origins=(*LOCAL_FRONT_ENDS, *settings.dispatcher_origins))
     app.add_middleware(SecurityHeaders)
 
 
@@ -150,4 +175,5 @@ async def _on_bad_question(_: Request, error: Exception) -> Response:
 
 async def _on_our_fault(request: Request, error: Exception) -> Response:
     logger.error("%s %s failed", request.method, request.url.path, exc_info=error, extra={"action": "route_failed"})
-    return error_answer(500, "internal", "the server failed to answer; its log says why")
+    # This answer is made outside of all guards, so it brings its own headers.
+    return error_answer(500, "internal", "the server failed to answer; its log says why", SECURITY_HEADERS)

@@ -6,6 +6,8 @@ from pathlib import Path
 from flashtrial.core import env
 from flashtrial.protocol.records import MAX_FRAME_BYTES
 from flashtrial.server.access.patience import BODY_PATIENCE_S
+from flashtrial.server.control.desk import RECEIPT_WAIT_S
+from flashtrial.server.events import MAX_LISTENERS
 from flashtrial.server.files.limits import BlobLimits
 from flashtrial.server.repository import SILENT_AFTER_S
 from flashtrial.server.retention import RetentionRules
@@ -24,6 +26,8 @@ class ServerSettings:
     `allowed_origins` are origins (``http://host:port``) beside our own. `token`, when set, is needed on ``/api``, or a
     token that it signed; each holder may then send `requests_per_s` in the long run (0: as many as it likes) and
     `requests_at_once`. A body takes at most `body_patience_s`, and a second more for each 4 KiB of it.
+    A command's receipt is waited for `receipt_wait_s`. Pages of `dispatcher_origins` may use the dispatcher, beside
+    those of local front ends. At most `max_streams` streams of events are open at once.
     A run of which no owner was heard for `silent_after_s` is interrupted; `retention` removes old runs, where it is on.
     """
 
@@ -36,6 +40,9 @@ class ServerSettings:
     requests_per_s: float = field(default_factory=lambda: env.number(env.REQUESTS_PER_S, REQUESTS_PER_S))
     requests_at_once: float = REQUESTS_AT_ONCE
     body_patience_s: float = BODY_PATIENCE_S
+    receipt_wait_s: float = RECEIPT_WAIT_S
+    dispatcher_origins: tuple[str, ...] = field(default_factory=lambda: env.listed(env.CORS_ALLOWED_ORIGINS))
+    max_streams: int = MAX_LISTENERS
     blob_limits: BlobLimits = field(default_factory=lambda: BlobLimits.from_environment(env.snapshot()))
     silent_after_s: float = field(default_factory=lambda: env.number(env.SILENT_AFTER_S, SILENT_AFTER_S))
     retention: RetentionRules = field(default_factory=RetentionRules.from_env)

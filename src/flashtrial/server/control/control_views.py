@@ -160,6 +160,19 @@ def _summary(db_path: Path, tracked_run: str, config: str | None, summary: str |
     return {} if run is None else run["summary"]
 
 
+def printed_lines(db_path: Path, run_id: str, page: Page | None) -> list[str]:
+    """What the run printed, oldest first; without a page its last thousand lines."""
+    order = "ASC" if page else "DESC"
+    part = page or Page()
+    with reading(db_path) as connection:
+        rows = connection.execute(
+            "SELECT number, text FROM console WHERE run = (SELECT number FROM runs WHERE id = ?) "  # noqa: S608 - our own words
+            f"ORDER BY number {order} LIMIT ? OFFSET ?",
+            (run_id, part.limit, part.offset),
+        ).fetchall()
+    return [text for _, text in sorted(rows)]
+
+
 def command_of(db_path: Path, command_id: str, now_ms: int) -> CommandRow | None:
     """The command of that id."""
     with reading(db_path) as connection:

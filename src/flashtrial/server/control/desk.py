@@ -39,8 +39,8 @@ class ControlDesk:
     repository: Repository
     db_path: Path
     clock: Clock
-    hub: EventHub = field(default_factory=control_hub)
     receipt_wait_s: float = RECEIPT_WAIT_S
+    hub: EventHub = field(default_factory=control_hub)
     presence: Presence = field(init=False)
 
     def __post_init__(self) -> None:

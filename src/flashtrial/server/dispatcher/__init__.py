@@ -1,0 +1,1 @@
+"""The words of the documented dispatcher interface over experiments, trials and commands (docs/decisions/017)."""
