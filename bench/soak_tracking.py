@@ -1,12 +1,15 @@
 """Group E of the fault matrix: kills of writers, the sync process and the server at random moments, under load.
 
-Usage: python bench/soak_tracking.py [--kills N] [--seed S] [--writers W]
+Usage: python bench/soak_tracking.py [--kills N] [--inside N] [--seed S] [--writers W]
 
 Each writer logs hundreds of times a second, and after each `log` that returned it counts in memory that outlives it.
 Journals go on in small segments, so that kills meet those changes, too. At the end all is sent, and of each run it is
 asked how much the server has: by `flashtrial verify` (its code), and by the counted calls. A record that `log` had
 returned for and that is not there is lost; more points than calls are doubled; a journal set aside is torn. Exit status
 1 for any of these.
+
+With ``--inside N`` the server alone is killed, until N of its deaths fell inside an ingest request: it counts
+the requests that it has begun and not answered in shared memory, and is stopped before that is read, and then killed.
 """
 
 import argparse
@@ -36,6 +39,7 @@ from flashtrial.server.app import create_app
 from flashtrial.server.settings import database_of
 from flashtrial.server.views import read_runs
 from flashtrial.tracking.api import init as _init  # loaded before the forks  # noqa: F401
+from flashtrial.tracking.backends.native import INGEST_PATH
 from flashtrial.tracking.progress import read_status
 from flashtrial.tracking.sync_start import ensure_sync_process
 
@@ -49,6 +53,10 @@ MOST_PAUSE_S = 0.5
 PAUSE_OF_WRITERS_S = 0.001
 DRAIN_DEADLINE_S = 300.0
 SLOT_BYTES = 8
+REQUEST_WAIT_S = 2.0
+MOST_OF_A_REQUEST_S = 0.006
+INSIDE = "server, inside an ingest request"
+OUTSIDE = "server"
 
 
 @dataclass(slots=True)
@@ -59,6 +67,7 @@ class Soak:
     port: int
     rng: random.Random
     counters: mmap.mmap
+    at_work: mmap.mmap  # its first byte: the ingest requests that the server has begun and not answered
     writers: dict[int, int] = field(default_factory=dict)  # pid: run number
     server_pid: int = 0
     runs: int = 0
@@ -69,7 +78,8 @@ class Soak:
         return self.home / "outbox"
 
     def start_server(self) -> None:
-        self.server_pid = forked(lambda: serve(self.port))
+        self.at_work[0] = 0
+        self.server_pid = forked(lambda: serve(self.port, self.at_work))
 
     def start_writer(self) -> None:
         number, self.runs = self.runs, self.runs + 1
@@ -84,11 +94,27 @@ class Soak:
                 kill_child(pid)
                 self.start_writer()
             case "server":
-                kill_child(self.server_pid)
-                self.start_server()
+                self.kill_server()
+                return
             case _ if not self.kill_sync_process():
                 return
         self.kills[victim] += 1
+
+    def kill_server(self) -> None:
+        """Kill it and start another; what it was doing is looked up while it stands still."""
+        os.kill(self.server_pid, signal.SIGSTOP)
+        os.waitpid(self.server_pid, os.WUNTRACED)
+        self.kills[INSIDE if self.at_work[0] else OUTSIDE] += 1
+        kill_child(self.server_pid)
+        self.start_server()
+
+    def kill_server_in_a_request(self) -> None:
+        """Kill it some milliseconds after it has begun with a request: it may have answered that by then."""
+        deadline = time.monotonic() + REQUEST_WAIT_S
+        while not self.at_work[0] and time.monotonic() < deadline:
+            time.sleep(0.0005)
+        time.sleep(self.rng.uniform(0, MOST_OF_A_REQUEST_S))
+        self.kill_server()
 
     def kill_sync_process(self) -> bool:
         """Whether there was one. The next writer to look starts another; at the latest we do."""
@@ -146,9 +172,23 @@ def kill_child(pid: int) -> None:
         os.waitpid(pid, 0)
 
 
-def serve(port: int) -> None:
+def counting(app: Any, at_work: mmap.mmap) -> Any:
+    """`app`, which keeps count of the ingest requests that it has begun and not answered."""
+
+    async def counted(scope: Any, receive: Any, send: Any) -> None:
+        is_counted = scope.get("path") == INGEST_PATH
+        at_work[0] += is_counted
+        try:
+            await app(scope, receive, send)
+        finally:
+            at_work[0] -= is_counted
+
+    return counted
+
+
+def serve(port: int, at_work: mmap.mmap) -> None:
     listener = socket.create_server(("127.0.0.1", port), reuse_port=False)
-    config = uvicorn.Config(create_app(), log_level="critical", ws="none", loop="asyncio")
+    config = uvicorn.Config(counting(create_app(), at_work), log_level="critical", ws="none", loop="asyncio")
     uvicorn.Server(config).run([listener])
 
 
@@ -192,6 +232,7 @@ def read_all_runs(home: Path) -> list[dict[str, Any]]:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--inside", type=int, default=0, help="kill the server alone, so often inside a request")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--writers", type=int, default=3)
     said = parser.parse_args()
@@ -199,13 +240,15 @@ def main() -> int:
         port = free_port()
         env.set_all({**SETTINGS, env.HOME: home, env.URL: f"http://127.0.0.1:{port}"})
         counters = mmap.mmap(-1, SLOT_BYTES * (said.kills + said.writers + 1))
-        soak = Soak(Path(home), port, random.Random(said.seed), counters)
+        soak = Soak(Path(home), port, random.Random(said.seed), counters, mmap.mmap(-1, 1))
         begun = time.monotonic()
         try:
             soak.start_server()
             for _ in range(said.writers):
                 soak.start_writer()
-            while soak.kills.total() < said.kills:
+            while soak.kills[INSIDE] < said.inside:
+                soak.kill_server_in_a_request()
+            while not said.inside and soak.kills.total() < said.kills:
                 time.sleep(soak.rng.uniform(0, MOST_PAUSE_S))
                 soak.kill_somebody()
             soak.end_writers()

@@ -211,7 +211,8 @@ def test_forks_and_spawned_processes_print_to_the_same_console(
 import flashtrial, multiprocessing, os, sys
 
 def work(number):
-    print("worker", number, flush=True)
+    sys.stdout.write(f"worker {number}\\n")  # in one piece: processes print at the same time
+    sys.stdout.flush()
 
 if __name__ == "__main__":
     run = flashtrial.init(settings={"finish_timeout_s": 0})
