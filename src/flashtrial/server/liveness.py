@@ -1,7 +1,9 @@
 """Whether a run that nobody has ended still lives: told from its writers' heartbeats and records, by our own clock.
 
 Pure. A run that its records say is over is never touched. A live one is interrupted when it has an owner that was heard
-by heartbeat, and no owner of it lives; a heartbeat or a record of an owner brings it back.
+by heartbeat, and no owner of it lives; a heartbeat or a record of an owner brings it back. Clients without heartbeats
+(JSON, Pluto, MLflow) may be silent for much longer, since they say nothing between two epochs; what is only created may
+wait for ever.
 """
 
 from collections.abc import Sequence
@@ -28,17 +30,26 @@ class Beat(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Silence:
+    """Who was last heard of before these times of our own clock is silent: who sends heartbeats, and who sends none."""
+
+    beating_before_ms: int = 0
+    others_before_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Owner:
-    """A writer that can end the run. `heard_ms` is our own time of its last heartbeat or record."""
+    """A writer that can end the run. `heard_ms` is our own time of its last heartbeat, record or other request."""
 
     heard_ms: int
     beat: Beat | None = None
     reason: str | None = None
     host: str | None = None
 
-    def lives(self, deaf_before_ms: int) -> bool:
-        """Whether it is taken to be alive: never said to be gone, and heard of since then."""
-        return self.beat is not Beat.GONE and self.heard_ms >= deaf_before_ms
+    def lives(self, silence: Silence) -> bool:
+        """Whether it is taken to be alive: not said to be gone, and not silent."""
+        before_ms = silence.others_before_ms if self.beat is None else silence.beating_before_ms
+        return self.beat is not Beat.GONE and self.heard_ms >= before_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +60,13 @@ class Standing:
     reason: str | None
 
 
-def standing(told: Standing, owners: Sequence[Owner], deaf_before_ms: int) -> Standing:
-    """How a run stands whose records tell `told`. Silence begins with what was last heard before `deaf_before_ms`."""
-    beating = [owner for owner in owners if owner.beat is not None]
-    if told.status.is_finished or not beating or any(owner.lives(deaf_before_ms) for owner in owners):
+def standing(told: Standing, owners: Sequence[Owner], silence: Silence) -> Standing:
+    """How a run stands whose records tell `told`."""
+    if told.status.is_finished or not owners or any(owner.lives(silence) for owner in owners):
         return told
-    last = max(beating, key=lambda owner: owner.heard_ms)
-    return Standing(RunStatus.INTERRUPTED, _why(last))
+    if told.status is RunStatus.CREATED and all(owner.beat is None for owner in owners):
+        return told
+    return Standing(RunStatus.INTERRUPTED, _why(max(owners, key=lambda owner: owner.heard_ms)))
 
 
 def _why(owner: Owner) -> str:

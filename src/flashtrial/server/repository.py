@@ -15,6 +15,7 @@ from flashtrial.core import files, sqlite
 from flashtrial.core.clock import Clock
 from flashtrial.server.commit_queue import CommitQueue
 from flashtrial.server.ingest_body import ParsedBatch
+from flashtrial.server.liveness import Silence
 from flashtrial.server.retention import RetentionRules, removable
 from flashtrial.server.schema import MIGRATIONS
 from flashtrial.server.storage.batches import BatchResult, store_batch
@@ -31,6 +32,8 @@ T = TypeVar("T")
 Work: TypeAlias = Callable[[sqlite3.Connection, set[str]], T]
 
 SILENT_AFTER_S = 180.0
+# So many times longer may a client be silent that sends no heartbeats: by default an hour, as an epoch may take.
+WITHOUT_HEARTBEATS = 20
 
 
 class Repository:
@@ -82,8 +85,8 @@ class Repository:
         """
 
         def work(connection: sqlite3.Connection, changed: set[str]) -> list[BatchResult]:
-            deaf_before_ms = self._deaf_before_ms()
-            results = [store_batch(connection, batch, self._clock.time_ms(), deaf_before_ms) for batch in batches]
+            silence = self._silence()
+            results = [store_batch(connection, batch, self._clock.time_ms(), silence) for batch in batches]
             changed.update(result.run_id for result in results if result.stored)
             return results
 
@@ -93,7 +96,7 @@ class Repository:
         """Take down what a heartbeat says of writers; those of unknown runs or writers are passed over."""
 
         def work(connection: sqlite3.Connection, changed: set[str]) -> None:
-            changed.update(store_sights(connection, sights, self._clock.time_ms(), self._deaf_before_ms()))
+            changed.update(store_sights(connection, sights, self._clock.time_ms(), self._silence()))
 
         return self.submit(work)
 
@@ -101,7 +104,7 @@ class Repository:
         """Mark the runs of which no owner lives any more as interrupted; the ids of those whose state changed."""
 
         def work(connection: sqlite3.Connection, changed: set[str]) -> list[str]:
-            found = settle_all(connection, self._deaf_before_ms())
+            found = settle_all(connection, self._silence())
             changed.update(found)
             return found
 
@@ -132,11 +135,15 @@ class Repository:
         """What `work` returns, done in a transaction, alone or with others; if it raises, nothing of it is kept."""
         return cast("Future[T]", self._queue.submit(work, size_bytes))
 
-    def _deaf_before_ms(self) -> int:
+    def _silence(self) -> Silence:
+        others_s = self._silent_after_s * WITHOUT_HEARTBEATS
+        return Silence(self._before_ms(self._silent_after_s), self._before_ms(others_s))
+
+    def _before_ms(self, silent_after_s: float) -> int:
         """Who was not heard of since then is silent. While this server is young, nobody had the time to be heard."""
-        if self._clock.monotonic() - self._started_s < self._silent_after_s:
+        if self._clock.monotonic() - self._started_s < silent_after_s:
             return 0
-        return self._clock.time_ms() - round(1000 * self._silent_after_s)
+        return self._clock.time_ms() - round(1000 * silent_after_s)
 
     def _open(self) -> None:
         files.ensure_private_dir(self._path.parent)

@@ -164,11 +164,12 @@ def _places(connection: sqlite3.Connection, run: int) -> dict[int, int]:
     An owner that goes on with the run begins a new one. Everybody else belongs to the newest that began before it fell
     silent: a rank may open its journal before the owner does.
     """
-    rows: list[tuple[int, int, int, int]] = connection.execute(
-        "SELECT number, first_ms, last_ms, resumed FROM writers WHERE run = ?", (run,)
+    rows: list[tuple[int, str, int, int, int]] = connection.execute(
+        "SELECT number, id, first_ms, last_ms, resumed FROM writers WHERE run = ?", (run,)
     ).fetchall()
-    begins = sorted((first_ms, number) for number, first_ms, _, resumed in rows if resumed)
+    # Of two times that are equal the id decides: a writer's key says who was heard first, and that must not matter.
+    begins = sorted((first_ms, each) for _, each, first_ms, _, resumed in rows if resumed)
     return {
-        number: sum(begin <= ((first_ms, number) if resumed else (last_ms, number)) for begin in begins)
-        for number, first_ms, last_ms, resumed in rows
+        number: sum(begin <= ((first_ms if resumed else last_ms), each) for begin in begins)
+        for number, each, first_ms, last_ms, resumed in rows
     }

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flashtrial.protocol.records import encode_batches
-from flashtrial.server.ingest_body import parse_msgpack
+from flashtrial.server.ingest_body import ParsedBatch, parse_msgpack
 from flashtrial.server.liveness import Beat, Role
 from flashtrial.server.repository import Repository
 from flashtrial.server.storage.heartbeats import WriterSight
@@ -116,6 +116,36 @@ def test_silence_is_told_by_the_servers_clock_alone(
     assert (status(), repository.reap().result(WAIT_S)) == ("interrupted", [])
     _ingest(repository, metric(2, {"x": 1}, time_ms=5))
     assert status() == "running"
+
+
+def test_a_client_without_heartbeats_is_given_an_hour_and_comes_back_with_any_word(
+    repository: Repository, clock: FakeClock, flashtrial_home: Path
+) -> None:
+    def stands() -> tuple[str, str | None]:
+        run = read_run(flashtrial_home / "server.db", "r")
+        assert run is not None
+        return run["status"], run["reason"]
+
+    def say_nothing_new() -> None:
+        repository.ingest([ParsedBatch("r", "w1", ())]).result(WAIT_S)
+
+    clock.advance(3601)  # the server is no longer young
+    _ingest(repository, state(1, "running", host="box"))
+    clock.advance(3599)
+    assert (repository.reap().result(WAIT_S), stands()) == ([], ("running", None))
+    say_nothing_new()
+    clock.advance(3599)
+    assert repository.reap().result(WAIT_S) == []
+    clock.advance(2)
+    assert repository.reap().result(WAIT_S) == ["r"]
+    assert (stands()[0], str(stands()[1])[:25]) == ("interrupted", "nothing was heard of box ")
+    assert repository.reap().result(WAIT_S) == []
+    say_nothing_new()
+    assert stands() == ("running", None)
+    clock.advance(3601)
+    assert repository.reap().result(WAIT_S) == ["r"]
+    _ingest(repository, metric(2, {"x": 1}))
+    assert stands() == ("running", None)
 
 
 def test_a_server_that_was_away_gives_everybody_time_to_be_heard(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from flashtrial.core import sqlite
 from flashtrial.protocol.records import RecordKind
 from flashtrial.server.ingest_body import ParsedBatch
+from flashtrial.server.liveness import Silence
 from flashtrial.server.records import StoredRecord, parse_record
 from flashtrial.server.run_facts import RunFacts, fold
 from flashtrial.server.schema import MIGRATIONS
@@ -57,7 +58,7 @@ def _database() -> Iterator[sqlite3.Connection]:
 
 
 def _store(connection: sqlite3.Connection, writer: str, record: StoredRecord) -> None:
-    store_batch(connection, ParsedBatch("r", writer, (record,)), 1, 0)
+    store_batch(connection, ParsedBatch("r", writer, (record,)), 1, Silence())
 
 
 def _seal_all(connection: sqlite3.Connection) -> None:

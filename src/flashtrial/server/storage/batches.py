@@ -12,6 +12,7 @@ from flashtrial.server.control.report_rows import take_reports
 from flashtrial.server.files.rows import store_files
 from flashtrial.server.ingest_body import ParsedBatch, Refusal
 from flashtrial.server.intervals import IntervalSet
+from flashtrial.server.liveness import Silence
 from flashtrial.server.records import (
     ChangeRecord,
     ConsoleRecord,
@@ -38,10 +39,10 @@ class BatchResult:
     error: str | None = None
 
 
-def store_batch(connection: sqlite3.Connection, batch: ParsedBatch, now_ms: int, deaf_before_ms: int) -> BatchResult:
-    """Store what is new in the batch. `now_ms` and `deaf_before_ms` (see liveness) are times of our own clock."""
-    if not batch.records:  # a sign of life; it creates nothing
-        connection.execute("UPDATE runs SET last_seen_ms = ? WHERE id = ?", (now_ms, batch.run_id))
+def store_batch(connection: sqlite3.Connection, batch: ParsedBatch, now_ms: int, silence: Silence) -> BatchResult:
+    """Store what is new in the batch. `now_ms` is a time of our own clock."""
+    if not batch.records:
+        _hear(connection, batch, now_ms, silence)
         return BatchResult(batch.run_id, batch.writer_id, 0, 0, batch.refused, batch.error)
     if _is_gone(connection, batch.run_id):
         gone = tuple(Refusal(record.seq, "the run was removed") for record in batch.records)
@@ -53,9 +54,21 @@ def store_batch(connection: sqlite3.Connection, batch: ParsedBatch, now_ms: int,
         _mark_heard(connection, writer, taken, fresh, now_ms)
         _store_records(connection, run, writer, fresh)
         _touch(connection, run, fresh)
-        run_rows.settle(connection, run.number, deaf_before_ms)
+        run_rows.settle(connection, run.number, silence)
     duplicates = len(batch.records) - len(fresh)
     return BatchResult(batch.run_id, batch.writer_id, len(fresh), duplicates, batch.refused, batch.error)
+
+
+def _hear(connection: sqlite3.Connection, batch: ParsedBatch, now_ms: int, silence: Silence) -> None:
+    """A sign of life of a client without heartbeats; it creates nothing."""
+    row = connection.execute(
+        "UPDATE runs SET last_seen_ms = ? WHERE id = ? RETURNING number", (now_ms, batch.run_id)
+    ).fetchone()
+    if row is not None:
+        connection.execute(
+            "UPDATE writers SET heard_ms = ? WHERE run = ? AND id = ? AND beat IS NULL", (now_ms, *row, batch.writer_id)
+        )
+        run_rows.settle(connection, row[0], silence)
 
 
 def _is_gone(connection: sqlite3.Connection, run_id: str) -> bool:

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flashtrial.server.liveness import Beat, Role
+from flashtrial.server.liveness import Beat, Role, Silence
 from flashtrial.server.storage.run_rows import settle
 
 
@@ -21,7 +21,7 @@ class WriterSight:
 
 
 def store_sights(
-    connection: sqlite3.Connection, sights: Sequence[WriterSight], now_ms: int, deaf_before_ms: int
+    connection: sqlite3.Connection, sights: Sequence[WriterSight], now_ms: int, silence: Silence
 ) -> list[str]:
     """Take down the sights; the ids of the runs that now stand otherwise. Repeating it changes nothing but times."""
     runs: dict[str, int] = {}
@@ -30,7 +30,7 @@ def store_sights(
         if row is not None:
             runs[sight.run_id] = row[0]
             _store(connection, row[0], sight, now_ms)
-    return [run_id for run_id, number in runs.items() if settle(connection, number, deaf_before_ms)]
+    return [run_id for run_id, number in runs.items() if settle(connection, number, silence)]
 
 
 def _store(connection: sqlite3.Connection, run: int, sight: WriterSight, now_ms: int) -> None:

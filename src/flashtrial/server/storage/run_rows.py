@@ -8,7 +8,7 @@ import orjson
 
 from flashtrial.protocol.records import RecordKind
 from flashtrial.protocol.trials import RunStatus
-from flashtrial.server.liveness import Beat, Owner, Role, Standing, standing
+from flashtrial.server.liveness import Beat, Owner, Role, Silence, Standing, standing
 from flashtrial.server.records import ChangeRecord
 from flashtrial.server.run_facts import Change, RunFacts, fold, keyed
 
@@ -118,7 +118,7 @@ def _write_facts(connection: sqlite3.Connection, run: RunKey, facts: RunFacts, l
     )
 
 
-def settle(connection: sqlite3.Connection, run: int, deaf_before_ms: int) -> bool:
+def settle(connection: sqlite3.Connection, run: int, silence: Silence) -> bool:
     """Write how a run stands, where it is not what its row says; whether that was so."""
     row = connection.execute(
         "SELECT told_status, told_reason, status, reason FROM runs WHERE number = ?", (run,)
@@ -126,7 +126,7 @@ def settle(connection: sqlite3.Connection, run: int, deaf_before_ms: int) -> boo
     told = Standing(RunStatus(row[0]), row[1])
     if told.status.is_finished and told.status == row[2]:
         return False
-    now = standing(told, _owners(connection, run), deaf_before_ms)
+    now = standing(told, _owners(connection, run), silence)
     if (now.status, now.reason) == (row[2], row[3]):
         return False
     connection.execute("UPDATE runs SET status = ?, reason = ? WHERE number = ?", (now.status, now.reason, run))
@@ -140,13 +140,15 @@ def _owners(connection: sqlite3.Connection, run: int) -> list[Owner]:
     return [Owner(heard_ms, Beat(beat) if beat else None, reason, host) for heard_ms, beat, reason, host in rows]
 
 
-def settle_all(connection: sqlite3.Connection, deaf_before_ms: int) -> list[str]:
+def settle_all(connection: sqlite3.Connection, silence: Silence) -> list[str]:
     """Settle every run that its records do not end; the ids of those that changed."""
     rows = connection.execute(
-        "SELECT number, id FROM runs WHERE told_status IN ('created', 'running') AND EXISTS "
-        "(SELECT 1 FROM writers WHERE run = runs.number AND beat IS NOT NULL)"
+        "SELECT number, id FROM runs WHERE told_status IN ('created', 'running') AND "
+        "((status = 'running' AND last_seen_ms < ?) OR EXISTS "
+        "(SELECT 1 FROM writers WHERE run = runs.number AND beat IS NOT NULL))",
+        (silence.others_before_ms,),
     ).fetchall()
-    return [run_id for number, run_id in rows if settle(connection, number, deaf_before_ms)]
+    return [run_id for number, run_id in rows if settle(connection, number, silence)]
 
 
 def _text(value: object) -> str:
