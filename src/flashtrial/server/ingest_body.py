@@ -15,7 +15,7 @@ import orjson
 import ormsgpack
 
 from flashtrial.protocol.records import Batch, DamagedFrame, decode_batches, read_frames
-from flashtrial.server.records import Refused, StoredRecord, parse_record, text, whole
+from flashtrial.server.records import Refused, StoredRecord, identifier, parse_record, whole
 
 MAX_REFUSED_LINES = 100
 
@@ -99,8 +99,8 @@ class _Group:
 def _parse_batch(batch: Batch) -> ParsedBatch:
     group = _Group()
     try:
-        text(batch.run_id, "run_id")
-        text(batch.writer_id, "writer_id")
+        identifier(batch.run_id, "run_id")
+        identifier(batch.writer_id, "writer_id")
         position = 0
         for payload, position in read_frames(batch.frames):  # noqa: B007 - wanted after the loop
             _take_frame(group, payload)
@@ -152,7 +152,7 @@ def _sort_in(grouped: dict[tuple[str, str], _Group], item: object) -> None:
         raise item
     if not isinstance(item, dict):
         raise Refused("not an object")
-    key = text(item.get("run_id"), "run_id"), text(item.get("writer_id"), "writer_id")
+    key = identifier(item.get("run_id"), "run_id"), identifier(item.get("writer_id"), "writer_id")
     seq = whole(item.get("seq"), "seq", at_least=1)
     grouped.setdefault(key, _Group()).take(seq, item.get("kind"), item.get("time_ms"), item.get("body"))
 

@@ -141,6 +141,14 @@ def text(value: object, what: str) -> str:
     return value
 
 
+def identifier(value: object, what: str) -> str:
+    """The id of a run or a writer. Raises `Refused`; SQLite's JSON functions end a text at its first NUL."""
+    found = text(value, what)
+    if "\0" in found:
+        raise Refused(f"{what} has a NUL in it")
+    return found
+
+
 def _points(kind: SeriesKind, seq: int, time_ms: int, body: dict[Any, Any]) -> PointsRecord:
     values = _map(body.get("values"), "values")
     step = body.get("step")
