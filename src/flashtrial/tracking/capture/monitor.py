@@ -2,7 +2,7 @@
 
 ::
 
-    start ──▶ thread: sample, sample after a second, sample each interval … ──▶ run.append("system", …)
+    start ──▶ thread: let `init` end, sample, sample after a second, sample each interval … ──▶ run.append("system", …)
     close ──▶ the thread is woken, takes no further sample, and ends
 
 Each sampler fails alone: it is said once, and the others go on. A fork has no such thread. Nothing waits for the thread
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SECOND_SAMPLE_AFTER_S = 1.0
+# The samplers' imports take some 30 ms of the interpreter, which `init` would have to share while it starts a
+# companion: each of its steps waited for the interpreter lock, and it took five times as long.
+FIRST_SAMPLE_AFTER_S = 0.1
 PREFIX = "sys/"
 PREFIX_OF_WORKER = "sys/worker."
 
@@ -63,7 +66,10 @@ class SystemMonitor:
         self._thread = None
 
     def _watch(self, run: PartHost, prefix: str) -> None:
-        stop, watch = self._stop, Watch((self._make_samplers or _samplers_of_this_machine)())
+        stop = self._stop
+        if stop.wait(FIRST_SAMPLE_AFTER_S):
+            return
+        watch = Watch((self._make_samplers or _samplers_of_this_machine)())
         pause_s = min(SECOND_SAMPLE_AFTER_S, self._interval_s)
         try:
             while not stop.is_set():
