@@ -25,6 +25,7 @@ CONSOLE = "FLASHTRIAL_CONSOLE"
 SYSTEM_MONITOR = "FLASHTRIAL_SYSTEM_MONITOR"
 SYSTEM_INTERVAL_S = "FLASHTRIAL_SYSTEM_INTERVAL_S"
 FACTS = "FLASHTRIAL_FACTS"
+MASK_SECRETS = "FLASHTRIAL_MASK_SECRETS"
 # The runs that a process has opened without being told which, for children that import its program once more.
 OPENED_RUNS = "FLASHTRIAL_OPENED_RUNS"
 WORKER_ID = "FLASHTRIAL_WORKER_ID"
@@ -47,6 +48,7 @@ LOG_LEVEL = "LOG_LEVEL"
 
 DEFAULT_PORT = 8787
 
+_BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 _NO_PROXY = ("no_proxy", "NO_PROXY")
 _SECRETS = frozenset(
     {TOKEN, "RUNPOD_API_KEY", "RUNPOD_AI_API_KEY", "PLUTO_API_KEY", "PLUTO_API_TOKEN", "MLOP_API_TOKEN"}
@@ -72,6 +74,16 @@ def number(name: str, default: float) -> float:
     if not 0 <= value < math.inf:
         raise ConfigurationError(f"{name}={text} is not a number of 0 or more")
     return value
+
+
+def flag(name: str, default: bool) -> bool:
+    """The variable as a yes or no, `default` when it is unset or empty. Raises `ConfigurationError`."""
+    text = get(name).lower()
+    if not text:
+        return default
+    if text not in _BOOLEANS:
+        raise ConfigurationError(f"{name}={text} is neither true nor false")
+    return _BOOLEANS[text]
 
 
 def whole(name: str, default: int) -> int:

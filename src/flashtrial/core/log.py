@@ -5,8 +5,8 @@ import sys
 from typing import Final
 
 from flashtrial.core import env
+from flashtrial.core.masking import MASK, masked_text
 
-MASK: Final = "***"
 _SECRET_ENDINGS: Final = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 _SHORTEST_SECRET: Final = 8  # shorter values stand in too many innocent words
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -33,10 +33,10 @@ class MaskSecrets(logging.Filter):
         return True
 
     def masked(self, text: str) -> str:
-        """`text` with `MASK` in place of each secret."""
+        """`text` with `MASK` in place of each secret, and of what looks like one."""
         for secret in self._secrets:
             text = text.replace(secret, MASK)
-        return text
+        return masked_text(text)
 
 
 def configure(level: str | None = None) -> None:

@@ -69,7 +69,8 @@ def init(  # noqa: PLR0917 - the order of the Pluto family, which scripts rely o
     Writes to the local disk and never waits for the network. Of a run that is opened again only what is given here is
     changed; ``resume=False`` makes `run_id` the id of a new run. A run that is opened again goes on in a new attempt,
     so its steps may begin wherever its checkpoint stands. With `fork_run_id` a new run starts as that one was at
-    `fork_step` (default: its last), with its configuration and its tags as `inherit_config` and `inherit_tags` say.
+    `fork_step` (default: its last), with its configuration and its tags as `inherit_config` and `inherit_tags` say; its
+    steps count on from `fork_step` where that is given, else from 0.
 
     Whoever opens a run by `run_id` goes on with it, and its `finish` ends it: of several, the last one counts. In a
     distributed job only rank 0 does, or who says ``resume=True``: the other ranks are guests of the run, which they
@@ -101,11 +102,12 @@ def init(  # noqa: PLR0917 - the order of the Pluto family, which scripts rely o
         identity,
         project=effective.project if identity.is_new else project or said.project,
         name=name,
-        config=(parse_config(config) or None) if config is not None else None,
+        config=None if config is None else effective.kept_config(parse_config(config)) or None,
         tags=[*own_tags] or None,
         fork=fork,
     )
-    run = _open(identity, effective, opening, name or identity.run_id, own_tags)
+    first_step = fork_step + 1 if fork and fork_step is not None else 0
+    run = _open(identity, effective, opening, name or identity.run_id, own_tags, first_step=first_step)
     if identity.is_callers and said.tags and not tags:
         run.add_tags(said.tags)
     return run
@@ -139,8 +141,11 @@ def finish(
     timeout_s: float | None = None,
     wait: bool | None = None,
 ) -> FinishReport:
-    """`Run.finish` of the newest run that is open in this process. Raises `NoActiveRun`."""
-    return open_runs.newest().finish(status, reason, timeout_s=timeout_s, wait=wait)
+    """`Run.finish` of the newest run that is open in this process; when all are finished, what the last of them said.
+
+    Raises `NoActiveRun` where none was opened.
+    """
+    return open_runs.newest(or_last=True).finish(status, reason, timeout_s=timeout_s, wait=wait)
 
 
 def open_now() -> list[Run]:
@@ -161,11 +166,17 @@ def _opening(identity: Identity, **said: "JsonValue") -> dict[str, "JsonValue"]:
 
 
 def _open(
-    identity: Identity, settings: EffectiveSettings, opening: Mapping[str, "JsonValue"], name: str, tags: Iterable[str]
+    identity: Identity,
+    settings: EffectiveSettings,
+    opening: Mapping[str, "JsonValue"],
+    name: str,
+    tags: Iterable[str],
+    *,
+    first_step: int,
 ) -> Run:
     writer = RunWriter(identity.run_id, settings, opening)
     writer.open()
-    run = Run(writer, name, tags, role=identity.role)
+    run = Run(writer, name, tags, role=identity.role, first_step=first_step)
     open_runs.add(run)
     note_opened(OpenedRun(run.id, writer.opened_ms))
     run.start_parts(parts_for(settings))

@@ -150,7 +150,7 @@ class Run:
 
     def update_config(self, config: Mapping[str, Any]) -> None:
         """Merge `config` deeply over the run's. Raises `RunFinished` and `ConfigurationError`."""
-        news = parse_config(config)
+        news = self.settings.kept_config(parse_config(config))
         with self._lock:
             self._check_open()
             self._writer.append(RecordKind.CONFIG, {"set": news})

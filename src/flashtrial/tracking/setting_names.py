@@ -252,6 +252,15 @@ SETTINGS: Final = (
         (env.FACTS,),
         parse_text=_flag_word,
     ),
+    Setting(
+        "mask_secrets",
+        _flag,
+        "whether secrets in configurations become `***` before they are written",
+        "true",
+        (env.MASK_SECRETS,),
+        scope=Scope.MACHINE,
+        parse_text=_flag_word,
+    ),
 )
 
 BY_NAME: Final[Mapping[str, Setting]] = {

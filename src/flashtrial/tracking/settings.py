@@ -15,6 +15,8 @@ from typing import Any, TypeAlias
 
 from flashtrial.core import env
 from flashtrial.core.errors import ConfigurationError
+from flashtrial.core.masking import masked_config
+from flashtrial.protocol.records import JsonValue
 from flashtrial.tracking.limits import OutboxLimits
 from flashtrial.tracking.setting_files import read_home_settings, read_project_settings
 from flashtrial.tracking.setting_names import (
@@ -57,7 +59,8 @@ class Settings:
 
     `console` says whether what the process prints becomes records (default: where that is safe, see
     ``docs/decisions/012-console.md``), `system_monitor` whether the machine is watched, every `system_interval_s`
-    seconds, and `facts` whether commit, packages, command line and host are noted once.
+    seconds, and `facts` whether commit, packages, command line and host are noted once. With `mask_secrets` values of
+    configurations that are secrets by their name or format are ``***`` before they are written, see `core.masking`.
 
     `backends` names the destinations (``native`` is flashtrial's own server). A journal goes on in a new file after
     `segment_bytes`; all journals together take at most `outbox_bytes`, and `when_full` (``drop``, ``block``, ``raise``)
@@ -82,6 +85,7 @@ class Settings:
     system_monitor: bool | None = None
     system_interval_s: float | None = None
     facts: bool | None = None
+    mask_secrets: bool | None = None
 
 
 SettingsLike: TypeAlias = Settings | Mapping[str, Any] | None
@@ -109,9 +113,14 @@ class EffectiveSettings:
     system_monitor: bool = True
     system_interval_s: float = DEFAULT_SYSTEM_INTERVAL_S
     facts: bool = True
+    mask_secrets: bool = True
     backends: tuple[str, ...] = DEFAULT_BACKENDS
     limits: OutboxLimits = field(default_factory=OutboxLimits)
     log_level: str | None = None
+
+    def kept_config(self, config: JsonValue) -> JsonValue:
+        """What of a configuration may be written down: all of it but its secrets."""
+        return masked_config(config) if self.mask_secrets and isinstance(config, dict) else config
 
     def sync_environment(self, environment: Mapping[str, str]) -> dict[str, str]:
         """`environment` for the sync process that these settings ask for."""
@@ -163,7 +172,17 @@ def resolve(
         is_wait_chosen="finish_timeout_s" in values,
         worker_id=worker_id,
         limits=limits,
-        **_chosen(values, "run_id", "console", "system_monitor", "system_interval_s", "facts", "backends", "log_level"),
+        **_chosen(
+            values,
+            "run_id",
+            "console",
+            "system_monitor",
+            "system_interval_s",
+            "facts",
+            "mask_secrets",
+            "backends",
+            "log_level",
+        ),
     )
 
 
@@ -172,10 +191,12 @@ def _chosen(values: Values, *names: str) -> Values:
 
 
 def as_mapping(said: SettingsLike) -> Mapping[str, Any]:
-    """What `said` says, by name; nothing of what it leaves open."""
+    """What `said` says, by name; nothing of what it leaves open. Raises `ConfigurationError`."""
     if isinstance(said, Settings):
         every = {entry.name: getattr(said, entry.name) for entry in fields(said)}
         return {name: value for name, value in every.items() if value is not None}
+    if not isinstance(said, Mapping | None):
+        raise ConfigurationError(f"settings are a Settings or a dict, not {said!r:.80}")
     return said or {}
 
 

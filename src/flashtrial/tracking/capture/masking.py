@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from flashtrial.core.log import MASK, MaskSecrets
+from flashtrial.core.log import MaskSecrets
+from flashtrial.core.masking import MASK
 
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^\s/@]+(?=@)")
 _SECRET_FLAG: Final = re.compile(r"^-{1,2}[\w.-]*(?:token|key|secret|password|passwd)$", re.IGNORECASE)

@@ -1,0 +1,29 @@
+"""Secrets in configurations never leave the user's process, unless somebody says that they may."""
+
+from pathlib import Path
+
+import pytest
+
+from flashtrial.core.masking import MASK
+from testkit.journals import Init, bodies
+
+pytestmark = pytest.mark.unit
+
+KEY = "hf_" + "aB3" * 11
+
+
+def test_a_config_is_written_without_its_secrets(outbox: Path, init: Init) -> None:
+    run = init(config={"lr": 0.1, "hub": {"hf_token": "short", "pad_token": "<pad>"}, "note": f"use {KEY}"})
+    run.update_config({"db_password": 1234, "max_tokens": 512})
+    hub = {"hf_token": MASK, "pad_token": "<pad>"}
+    assert bodies(outbox, "state")[0]["config"] == {"lr": 0.1, "hub": hub, "note": f"use {MASK}"}
+    assert bodies(outbox, "config")[0] == {"set": {"db_password": MASK, "max_tokens": 512}}
+    assert all(KEY.encode() not in path.read_bytes() for path in outbox.iterdir() if path.is_file())
+
+
+@pytest.mark.parametrize("how", ["a setting", "a variable"])
+def test_masking_can_be_switched_off(outbox: Path, init: Init, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    if how == "a variable":
+        monkeypatch.setenv("FLASHTRIAL_MASK_SECRETS", "false")
+    init(config={"api_key": KEY}, settings={"mask_secrets": False} if how == "a setting" else {})
+    assert bodies(outbox, "state")[0]["config"] == {"api_key": KEY}
