@@ -15,7 +15,7 @@ from typing import Any
 from flashtrial.core.files import ensure_private_dir, file_lock, write_atomically
 
 _SERVICE = "flashtrial"
-_FILE = "credentials.json"
+FILE_NAME = "credentials.json"
 
 
 class Keeper(StrEnum):
@@ -26,7 +26,7 @@ class Keeper(StrEnum):
 
     @property
     def words(self) -> str:
-        return "the system's keyring" if self is Keeper.KEYRING else f"a file that only you can read ({_FILE})"
+        return "the system's keyring" if self is Keeper.KEYRING else f"a file that only you can read ({FILE_NAME})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Credentials:
     def read(cls, home: Path) -> "Credentials":
         """Empty where there is nothing, or nothing that can be read."""
         try:
-            fields = json.loads((home / _FILE).read_bytes())
+            fields = json.loads((home / FILE_NAME).read_bytes())
         except (OSError, ValueError):
             return cls(None, {})
         match fields:
@@ -51,7 +51,7 @@ class Credentials:
 
     def write(self, home: Path) -> None:
         fields = {"url": self.url, "tokens": dict(self.tokens)}
-        write_atomically(home / _FILE, json.dumps(fields, indent=1).encode())
+        write_atomically(home / FILE_NAME, json.dumps(fields, indent=1).encode())
 
     def token_for(self, url: str, *, from_keyring: bool) -> str | None:
         """The token that was given for `url`."""
@@ -64,7 +64,7 @@ def keep(home: Path, url: str, token: str, *, use_keyring: bool = True) -> Keepe
     """Keep `token` for `url`, which becomes the address that runs go to; where it was put."""
     url = url.rstrip("/")
     is_in_keyring = use_keyring and _tell_keyring(url, token)
-    with file_lock(ensure_private_dir(home) / f".{_FILE}.lock"):
+    with file_lock(ensure_private_dir(home) / f".{FILE_NAME}.lock"):
         known = Credentials.read(home)
         replace(known, url=url, tokens={**known.tokens, url: None if is_in_keyring else token}).write(home)
     return Keeper.KEYRING if is_in_keyring else Keeper.FILE
@@ -72,9 +72,9 @@ def keep(home: Path, url: str, token: str, *, use_keyring: bool = True) -> Keepe
 
 def forget(home: Path, url: str | None = None) -> list[str]:
     """Forget the token for `url`, by default all; the addresses that were known."""
-    if not (home / _FILE).exists():
+    if not (home / FILE_NAME).exists():
         return []
-    with file_lock(home / f".{_FILE}.lock"):
+    with file_lock(home / f".{FILE_NAME}.lock"):
         known = Credentials.read(home)
         gone = [name for name in known.tokens if url is None or name == url.rstrip("/")]
         left = {name: token for name, token in known.tokens.items() if name not in gone}
