@@ -76,7 +76,7 @@ def number(name: str, default: float) -> float:
     return value
 
 
-def flag(name: str, default: bool) -> bool:
+def flag(name: str, *, default: bool) -> bool:
     """The variable as a yes or no, `default` when it is unset or empty. Raises `ConfigurationError`."""
     text = get(name).lower()
     if not text:

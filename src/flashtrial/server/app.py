@@ -70,7 +70,9 @@ def create_app(settings: ServerSettings | None = None, clock: Clock | None = Non
     settings = settings or ServerSettings.from_env()
     events = EventHub(max_listeners=settings.max_streams)
     clock = clock or SystemClock()
-    repository = Repository(settings.db_path, clock, events.publish, settings.silent_after_s)
+    repository = Repository(
+        settings.db_path, clock, events.publish, settings.silent_after_s, mask_secrets=settings.mask_secrets
+    )
     parts = _Parts(
         repository,
         events,

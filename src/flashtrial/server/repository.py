@@ -16,6 +16,7 @@ from flashtrial.core.clock import Clock
 from flashtrial.server.commit_queue import CommitQueue
 from flashtrial.server.ingest_body import ParsedBatch
 from flashtrial.server.liveness import Silence
+from flashtrial.server.masking import masked_batch
 from flashtrial.server.retention import RetentionRules, removable
 from flashtrial.server.schema import MIGRATIONS
 from flashtrial.server.storage.batches import BatchResult, store_batch
@@ -50,8 +51,11 @@ class Repository:
         clock: Clock,
         on_change: Callable[[frozenset[str]], None],
         silent_after_s: float = SILENT_AFTER_S,
+        *,
+        mask_secrets: bool = True,
     ) -> None:
         self._path = path
+        self._mask_secrets = mask_secrets
         self._clock = clock
         self._on_change = on_change
         self._silent_after_s = silent_after_s
@@ -83,6 +87,8 @@ class Repository:
 
         `size_bytes`, of the request that they came in, bounds together with others what waits in memory.
         """
+        if self._mask_secrets:
+            batches = [masked_batch(batch) for batch in batches]
 
         def work(connection: sqlite3.Connection, changed: set[str]) -> list[BatchResult]:
             silence = self._silence()

@@ -29,6 +29,7 @@ class ServerSettings:
     A command's receipt is waited for `receipt_wait_s`. Pages of `dispatcher_origins` may use the dispatcher, beside
     those of local front ends. At most `max_streams` streams of events are open at once.
     A run of which no owner was heard for `silent_after_s` is interrupted; `retention` removes old runs, where it is on.
+    `mask_secrets` takes secrets out of configurations and printed lines before they are stored.
     """
 
     home: Path
@@ -45,6 +46,7 @@ class ServerSettings:
     max_streams: int = MAX_LISTENERS
     blob_limits: BlobLimits = field(default_factory=lambda: BlobLimits.from_environment(env.snapshot()))
     silent_after_s: float = field(default_factory=lambda: env.number(env.SILENT_AFTER_S, SILENT_AFTER_S))
+    mask_secrets: bool = field(default_factory=lambda: env.flag(env.MASK_SECRETS, default=True))
     retention: RetentionRules = field(default_factory=RetentionRules.from_env)
 
     @classmethod

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
+from flashtrial.core.masking import MASK
 from flashtrial.protocol.records import RecordKind
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.server.neighbours.fresh_runs import FreshRuns
@@ -165,7 +166,7 @@ class MlflowRuns:
             return
         known = params_of(view["config"])
         for key, value in params.items():
-            if known.get(key, value) != value:
+            if known.get(key, value) not in (value, MASK):  # a secret may be said again
                 raise MlflowError(
                     f"Changing param values is not allowed. Param with key={key[:250]!r} was already logged with "
                     f"value={known[key][:500]!r} for run ID={view['id']!r}. Attempted new value {value[:500]!r}",
