@@ -19,7 +19,7 @@ from flashtrial.server.liveness import Silence
 from flashtrial.server.masking import masked_batch
 from flashtrial.server.retention import RetentionRules, removable
 from flashtrial.server.schema import MIGRATIONS
-from flashtrial.server.storage.batches import BatchResult, store_batch
+from flashtrial.server.storage.batches import Arrival, BatchResult, store_batch
 from flashtrial.server.storage.chores import Sealing
 from flashtrial.server.storage.heartbeats import WriterSight, store_sights
 from flashtrial.server.storage.removal import Removal, ended_runs, remove_runs
@@ -35,6 +35,8 @@ Work: TypeAlias = Callable[[sqlite3.Connection, set[str]], T]
 SILENT_AFTER_S = 180.0
 # So many times longer may a client be silent that sends no heartbeats: by default an hour, as an epoch may take.
 WITHOUT_HEARTBEATS = 20
+CLOCK_SLACK_MS = 5_000
+MAX_AHEAD_MS = 100 * 365 * 24 * 3600 * 1000  # a century: further than that is no clock
 
 
 class Repository:
@@ -82,17 +84,21 @@ class Repository:
         """About how many requests wait for their commit."""
         return self._queue.waiting
 
-    def ingest(self, batches: Sequence[ParsedBatch], size_bytes: int = 0) -> Future[list[BatchResult]]:
+    def ingest(
+        self, batches: Sequence[ParsedBatch], size_bytes: int = 0, sent_ms: int | None = None
+    ) -> Future[list[BatchResult]]:
         """A result for each batch, in their order, once all of them are committed.
 
-        `size_bytes`, of the request that they came in, bounds together with others what waits in memory.
+        `size_bytes`, of the request that they came in, bounds together with others what waits in memory. `sent_ms` is
+        when it was sent by the sender's clock.
         """
+        ahead_ms = 0 if sent_ms is None else _ahead_ms(sent_ms, self._clock.time_ms())
         if self._mask_secrets:
             batches = [masked_batch(batch) for batch in batches]
 
         def work(connection: sqlite3.Connection, changed: set[str]) -> list[BatchResult]:
-            silence = self._silence()
-            results = [store_batch(connection, batch, self._clock.time_ms(), silence) for batch in batches]
+            arrival = Arrival(self._clock.time_ms(), self._silence(), ahead_ms)
+            results = [store_batch(connection, batch, arrival) for batch in batches]
             changed.update(result.run_id for result in results if result.stored)
             return results
 
@@ -177,6 +183,12 @@ class Repository:
             self._sealing.changed(changed)
             self._on_change(frozenset(changed))
         return results
+
+
+def _ahead_ms(sent_ms: int, now_ms: int) -> int:
+    """How far a sender's clock is ahead of ours, where that is more than a request may take to get here."""
+    ahead_ms = max(-MAX_AHEAD_MS, min(sent_ms - now_ms, MAX_AHEAD_MS))
+    return ahead_ms if abs(ahead_ms) > CLOCK_SLACK_MS else 0
 
 
 def _do_alone(connection: sqlite3.Connection, work: Work[object], changed: set[str]) -> object:

@@ -7,7 +7,7 @@ import sqlite3
 
 from flashtrial.core.sqlite import DatabaseFromTheFuture, Migration
 from flashtrial.server.control.tables import CONTROL_TABLES
-from flashtrial.server.storage.migration import to_columns
+from flashtrial.server.storage.migration import to_columns, to_lasts_by_writer
 
 _FIRST = """
 CREATE TABLE runs (
@@ -126,7 +126,15 @@ CREATE TABLE removed (
 CREATE INDEX runs_forked ON runs (fork_run) WHERE fork_run IS NOT NULL
 """
 
-MIGRATIONS: tuple[Migration, ...] = (_FIRST, _LAST_BY_SEQUENCE, _FILES, to_columns, _REMOVED, CONTROL_TABLES)
+MIGRATIONS: tuple[Migration, ...] = (
+    _FIRST,
+    _LAST_BY_SEQUENCE,
+    _FILES,
+    to_columns,
+    _REMOVED,
+    CONTROL_TABLES,
+    to_lasts_by_writer,
+)
 
 
 def version_of(connection: sqlite3.Connection) -> int:

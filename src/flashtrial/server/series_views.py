@@ -165,7 +165,7 @@ def _places(connection: sqlite3.Connection, run: int) -> dict[int, int]:
     silent: a rank may open its journal before the owner does.
     """
     rows: list[tuple[int, str, int, int, int]] = connection.execute(
-        "SELECT number, id, first_ms, last_ms, resumed FROM writers WHERE run = ?", (run,)
+        "SELECT number, id, first_ms - ahead_ms, last_ms - ahead_ms, resumed FROM writers WHERE run = ?", (run,)
     ).fetchall()
     # Of two times that are equal the id decides: a writer's key says who was heard first, and that must not matter.
     begins = sorted((first_ms, each) for _, each, first_ms, _, resumed in rows if resumed)

@@ -2,9 +2,11 @@
 
 import itertools
 import random
+import time
 from pathlib import Path
 
 from flashtrial.core import sqlite
+from flashtrial.protocol.records import encode_batches, encode_record
 from testkit.tracking_server import TrackingClient, batch, metric, state
 from testkit.waiting import wait_until
 
@@ -25,6 +27,38 @@ def test_steps_that_go_back_begin_a_new_attempt_of_the_same_curve(server: Tracki
     assert [[step, value] for step, _, value in server.points("r", "x")] == [[0, 1.0], [1, 2.0], [2, 6.0], [3, 7.0]]
     assert _attempts(server, "r") == [("w1", [0, 1, 2, 3, 4]), ("w1", [2, 3])]
     assert server.get("/api/v1/runs/r").json()["points"] == {"x": 7}
+
+
+def test_steps_that_begin_anew_in_each_epoch_are_all_seen(server: TrackingClient) -> None:
+    steps = [0, 1, 2, 0, 1, 2, 1, 2]  # the third time, after two epochs, from a checkpoint at step 1
+    server.ingest(batch("r", *(metric(seq, {"x": float(seq)}, step=step) for seq, step in enumerate(steps, 1))))
+    shown = [[step, value] for step, _, value in server.points("r", "x")]
+    assert shown == [[0, 1.0], [0, 4.0], [1, 2.0], [1, 7.0], [2, 3.0], [2, 8.0]]
+    assert [steps for _, steps in _attempts(server, "r")] == [[0, 1, 2], [0, 1, 2], [1, 2]]
+
+
+def test_who_goes_on_elsewhere_with_a_clock_behind_still_comes_later(server: TrackingClient) -> None:
+    def send(*records: bytes, writer_id: str, behind_ms: int) -> None:
+        sent_ms = int(time.time() * 1000) - behind_ms
+        body = encode_batches([batch("r", *records, writer_id=writer_id)])
+        headers = {"Content-Type": "application/msgpack", "Flashtrial-Sent-Ms": str(sent_ms)}
+        assert server.request("POST", "/api/v1/ingest", body, headers).status == 200
+
+    now_ms, hour_ms = int(time.time() * 1000), 3_600_000
+    first = [encode_record(1, "state", now_ms, {"status": "interrupted"})]
+    first += [metric(seq, {"x": 0.0}, step=seq, time_ms=now_ms) for seq in range(2, 6)]
+    then_ms = now_ms + 1 - hour_ms
+    again = [encode_record(1, "state", then_ms, {"status": "running", "resumed": True})]
+    again += [metric(seq, {"x": 1.0}, step=seq + 2, time_ms=then_ms) for seq in range(2, 6)]
+    send(*first, writer_id="w1", behind_ms=0)
+    send(*again, writer_id="w2", behind_ms=hour_ms)
+    assert [[step, value] for step, _, value in server.points("r", "x")] == [
+        [2, 0.0],
+        [3, 0.0],
+        *([step, 1.0] for step in range(4, 8)),
+    ]
+    run = server.get("/api/v1/runs/r").json()
+    assert (run["status"], run["summary"]) == ("running", {"x": 1.0})
 
 
 def test_the_order_of_arrival_makes_no_attempts(server: TrackingClient) -> None:

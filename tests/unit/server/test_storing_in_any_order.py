@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 from flashtrial.core import sqlite
 from flashtrial.protocol.records import RecordKind
 from flashtrial.server.ingest_body import ParsedBatch
-from flashtrial.server.liveness import Silence
 from flashtrial.server.records import StoredRecord, parse_record
 from flashtrial.server.run_facts import RunFacts, fold
 from flashtrial.server.schema import MIGRATIONS
 from flashtrial.server.series_views import SeriesQuery, points_of, seen
 from flashtrial.server.storage import run_rows
-from flashtrial.server.storage.batches import store_batch
+from flashtrial.server.storage.batches import Arrival, store_batch
 from flashtrial.server.storage.point_store import Tail, seal
 
 pytestmark = pytest.mark.unit
@@ -58,7 +57,7 @@ def _database() -> Iterator[sqlite3.Connection]:
 
 
 def _store(connection: sqlite3.Connection, writer: str, record: StoredRecord) -> None:
-    store_batch(connection, ParsedBatch("r", writer, (record,)), 1, Silence())
+    store_batch(connection, ParsedBatch("r", writer, (record,)), Arrival(1))
 
 
 def _seal_all(connection: sqlite3.Connection) -> None:

@@ -58,7 +58,7 @@ async def _ingest(request: Request, repository: Repository, counters: IngestCoun
     body = await request.body()
     try:
         parsed = parse(body) if len(body) <= INLINE_BYTES else await run_in_threadpool(parse, body)
-        results = await asyncio.wrap_future(repository.ingest(parsed.batches, len(body)))
+        results = await asyncio.wrap_future(repository.ingest(parsed.batches, len(body), _sent_ms(request)))
     except BadBody as error:
         return error_answer(400, "bad_body", str(error))
     except (QueueFull, NotRunning) as error:
@@ -67,6 +67,12 @@ async def _ingest(request: Request, repository: Repository, counters: IngestCoun
         return _try_again("not_stored", f"nothing of this request was stored: {error}")
     counters.add(results)
     return json_answer(_account(parsed, results))
+
+
+def _sent_ms(request: Request) -> int | None:
+    """When the request was sent by its sender's clock, in ms, where it says so."""
+    said = request.headers.get("flashtrial-sent-ms", "")
+    return int(said) if said.isascii() and said.isdecimal() and len(said) < 16 else None
 
 
 def _try_again(error: str, message: str) -> Response:

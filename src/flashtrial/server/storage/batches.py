@@ -6,7 +6,7 @@ request may be repeated, cut and reordered at will. Nothing is kept in memory be
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flashtrial.server.control.report_rows import take_reports
 from flashtrial.server.files.rows import store_files
@@ -39,36 +39,46 @@ class BatchResult:
     error: str | None = None
 
 
-def store_batch(connection: sqlite3.Connection, batch: ParsedBatch, now_ms: int, silence: Silence) -> BatchResult:
-    """Store what is new in the batch. `now_ms` is a time of our own clock."""
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """When a batch came by our own clock, who is silent then, and how far its sender's clock is ahead of ours."""
+
+    now_ms: int
+    silence: Silence = field(default_factory=Silence)
+    ahead_ms: int = 0
+
+
+def store_batch(connection: sqlite3.Connection, batch: ParsedBatch, arrival: Arrival) -> BatchResult:
+    """Store what is new in the batch."""
     if not batch.records:
-        _hear(connection, batch, now_ms, silence)
+        _hear(connection, batch, arrival)
         return BatchResult(batch.run_id, batch.writer_id, 0, 0, batch.refused, batch.error)
     if _is_gone(connection, batch.run_id):
         gone = tuple(Refusal(record.seq, "the run was removed") for record in batch.records)
         return BatchResult(batch.run_id, batch.writer_id, 0, 0, (*batch.refused, *gone), batch.error)
-    run = _run(connection, batch, now_ms)
-    writer, taken = _writer(connection, run, batch.writer_id)
+    run = _run(connection, batch, arrival.now_ms)
+    writer, taken = _writer(connection, run, batch.writer_id, arrival.ahead_ms)
     fresh = [record for record in batch.records if taken.add(record.seq)]
     if fresh:
-        _mark_heard(connection, writer, taken, fresh, now_ms)
+        _mark_heard(connection, writer, taken, fresh, arrival.now_ms)
         _store_records(connection, run, writer, fresh)
         _touch(connection, run, fresh)
-        run_rows.settle(connection, run.number, silence)
+        run_rows.settle(connection, run.number, arrival.silence)
     duplicates = len(batch.records) - len(fresh)
     return BatchResult(batch.run_id, batch.writer_id, len(fresh), duplicates, batch.refused, batch.error)
 
 
-def _hear(connection: sqlite3.Connection, batch: ParsedBatch, now_ms: int, silence: Silence) -> None:
+def _hear(connection: sqlite3.Connection, batch: ParsedBatch, arrival: Arrival) -> None:
     """A sign of life of a client without heartbeats; it creates nothing."""
     row = connection.execute(
-        "UPDATE runs SET last_seen_ms = ? WHERE id = ? RETURNING number", (now_ms, batch.run_id)
+        "UPDATE runs SET last_seen_ms = ? WHERE id = ? RETURNING number", (arrival.now_ms, batch.run_id)
     ).fetchone()
     if row is not None:
         connection.execute(
-            "UPDATE writers SET heard_ms = ? WHERE run = ? AND id = ? AND beat IS NULL", (now_ms, *row, batch.writer_id)
+            "UPDATE writers SET heard_ms = ? WHERE run = ? AND id = ? AND beat IS NULL",
+            (arrival.now_ms, *row, batch.writer_id),
         )
-        run_rows.settle(connection, row[0], silence)
+        run_rows.settle(connection, row[0], arrival.silence)
 
 
 def _is_gone(connection: sqlite3.Connection, run_id: str) -> bool:
@@ -88,14 +98,16 @@ def _run(connection: sqlite3.Connection, batch: ParsedBatch, now_ms: int) -> Run
     return RunKey(number, batch.run_id)
 
 
-def _writer(connection: sqlite3.Connection, run: RunKey, writer_id: str) -> tuple[int, IntervalSet]:
+def _writer(connection: sqlite3.Connection, run: RunKey, writer_id: str, ahead_ms: int) -> tuple[int, IntervalSet]:
+    """The writer's key and what was taken of it. How far its clock is ahead is what its first request says."""
     row = connection.execute(
         "SELECT number, taken FROM writers WHERE run = ? AND id = ?", (run.number, writer_id)
     ).fetchone()
     if row:
         return row[0], IntervalSet.decode(row[1])
     (number,) = connection.execute(
-        "INSERT INTO writers (run, id, taken) VALUES (?, ?, x'') RETURNING number", (run.number, writer_id)
+        "INSERT INTO writers (run, id, taken, ahead_ms) VALUES (?, ?, x'', ?) RETURNING number",
+        (run.number, writer_id, ahead_ms),
     ).fetchone()
     return number, IntervalSet()
 

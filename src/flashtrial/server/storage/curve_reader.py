@@ -100,13 +100,12 @@ def _read_summaries(connection: sqlite3.Connection, numbers: Iterable[int]) -> d
 
 def draw(connection: sqlite3.Connection, pieces: Iterable[Piece], limit: int | None) -> Columns:
     """The points of the pieces by ascending step, then writer, then sequence; thinned to `limit` (4 or more)."""
-    # Stable sorts: what one writer logged at one step stays in the order in which it logged it.
     ordered = sorted(pieces, key=lambda piece: (piece.writer, piece.segment.first_step))
     if not ordered:
         return joined([])
     found = _candidates(connection, ordered, limit)
-    if not found.columns.is_ascending:
-        order = np.lexsort((found.writers, found.columns.steps))
+    if not found.is_in_order:
+        order = np.lexsort((found.columns.seqs, found.writers, found.columns.steps))
         found = _Candidates(found.columns[order], found.weights[order], found.writers[order])
     return found.columns if limit is None else found.columns[downsample(found.columns.values, limit, found.weights)]
 
@@ -118,6 +117,14 @@ class _Candidates:
     columns: Columns
     weights: Float64
     writers: Int64
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether they stand by step, then writer, then sequence number."""
+        behind = self.columns.seqs[1:] > self.columns.seqs[:-1]
+        for keys in (self.writers, self.columns.steps):  # compared, not subtracted: steps may be 2**64 apart
+            behind = (keys[1:] > keys[:-1]) | ((keys[1:] == keys[:-1]) & behind)
+        return bool(np.all(behind))
 
 
 def _candidates(connection: sqlite3.Connection, pieces: Sequence[Piece], limit: int | None) -> _Candidates:
@@ -135,12 +142,13 @@ def _candidates(connection: sqlite3.Connection, pieces: Sequence[Piece], limit: 
 
 def _coarse(pieces: Sequence[Piece]) -> set[int]:
     """The blocks of which the summary will do: those that are seen whole, and are at no end of a writer's curve."""
-    inner = (
-        middle
-        for before, middle, after in zip(pieces, pieces[1:], pieces[2:], strict=False)
-        if before.writer == middle.writer == after.writer and middle.is_whole
-    )
-    return {number for piece in inner if (number := piece.block)}
+    found: set[int] = set()
+    for _, of_writer in groupby(pieces, key=lambda piece: piece.writer):
+        first, *others = of_writer
+        # Rounds of one writer overlap: the last piece is the one that ends last, not the one that begins last.
+        end = max([first, *others], key=lambda piece: (piece.segment.last_step, piece.segment.first_step))
+        found.update(number for piece in others if piece is not end and piece.is_whole and (number := piece.block))
+    return found
 
 
 def _points(piece: Piece, whole: dict[int, Columns], summaries: dict[int, bytes]) -> Columns:

@@ -7,7 +7,9 @@
     seen:                           0 … 49, 50 … 99, 100 … 300
 
 Pure. Writers of one generation (ranks, forked children) are not attempts of each other: their points stand side by
-side. A later attempt, and a later generation, takes the place of earlier points from its own first step on.
+side. A later generation takes the place of earlier points from its own first step on. So does a later attempt of a
+writer that goes back to the middle, as after a restored checkpoint. One that goes back to where the writer began, or
+beyond, is another round (an epoch whose steps begin anew) and stands beside the rounds before.
 """
 
 from collections.abc import Iterable, Sequence
@@ -91,21 +93,34 @@ def stitched(generations: Sequence[dict[int, list[Attempt]]], low: int, high: in
     for generation in reversed(generations):
         below = min(high, begins - 1)
         for writer, own in generation.items():
-            seen, first = _newest_first(writer, own, low, below)
+            seen, first = _seen_of(writer, own, low, below)
             pieces += seen
             begins = min(begins, first)
     return pieces, begins
 
 
-def _newest_first(writer: int, own: Sequence[Attempt], low: int, high: int) -> tuple[list[Piece], int]:
+def _seen_of(writer: int, own: Sequence[Attempt], low: int, high: int) -> tuple[list[Piece], int]:
     """What is seen of one writer's attempts, and the lowest step at which one begins."""
     pieces: list[Piece] = []
-    first = MAX_STEP
-    for attempt in reversed(own):
-        pieces += within(writer, attempt, low, high)
-        first = min(first, attempt.first_step)
-        high = min(high, attempt.first_step - 1)
-    return pieces, first
+    for of_round in _rounds(own):
+        below = high
+        seen: list[Piece] = []
+        for attempt in reversed(of_round):
+            seen = within(writer, attempt, low, below) + seen
+            below = min(below, attempt.first_step - 1)
+        pieces += seen
+    return pieces, min((attempt.first_step for attempt in own), default=MAX_STEP)
+
+
+def _rounds(own: Sequence[Attempt]) -> list[list[Attempt]]:
+    """Attempts by rounds: each begins with one that goes back to where the round before began, or beyond."""
+    rounds: list[list[Attempt]] = []
+    for attempt in own:
+        if rounds and attempt.first_step > rounds[-1][0].first_step:
+            rounds[-1].append(attempt)
+        else:
+            rounds.append([attempt])
+    return rounds
 
 
 def within(writer: int, attempt: Attempt, low: int, high: int) -> list[Piece]:

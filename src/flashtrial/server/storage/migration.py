@@ -1,12 +1,13 @@
-"""The step of the schema from one row a point to tails and blocks; the points of an old database are kept."""
+"""Steps of the schema that move points: from one row a point to tails and blocks, and what they tell of writers."""
 
 import sqlite3
 from collections.abc import Iterator
 from itertools import groupby
 
 from flashtrial.server.storage.columns import columns_of
+from flashtrial.server.storage.curve_reader import everything
 from flashtrial.server.storage.point_store import SEAL_AT_END_POINTS, Tail, append, seal
-from flashtrial.server.storage.series_rows import refresh_summary
+from flashtrial.server.storage.series_rows import choose_last, mark_last, refresh_summary
 
 _TABLES = (
     """
@@ -92,3 +93,30 @@ def _old_points(connection: sqlite3.Connection) -> Iterator[tuple[Tail, list[tup
     )
     for (series, writer), own in groupby(rows, key=lambda row: (row[0], row[1])):
         yield Tail(series, writer), [(seq, step, time_ms, float(value)) for _, _, seq, step, time_ms, value in own]
+
+
+# Which point of each writer is its last, so that the last of them all does not depend on who was heard when; and how
+# far a writer's clock is ahead of ours.
+_LASTS = (
+    "ALTER TABLE writers ADD COLUMN ahead_ms INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE curves ADD COLUMN last_seq INTEGER NOT NULL DEFAULT -1",
+    "ALTER TABLE curves ADD COLUMN last_time_ms INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE curves ADD COLUMN last_step INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE curves ADD COLUMN last_value REAL",
+    "ALTER TABLE series DROP COLUMN last_writer",
+    "ALTER TABLE series DROP COLUMN last_seq",
+)
+
+
+def to_lasts_by_writer(connection: sqlite3.Connection) -> None:
+    """Make the columns and fill them from the points. Inside a transaction."""
+    for statement in _LASTS:
+        connection.execute(statement)
+    for (series,) in connection.execute("SELECT number FROM series").fetchall():
+        points = everything(connection, series)
+        for writer, columns in points.items():
+            mark_last(connection, Tail(series, writer), columns)
+        if points:
+            choose_last(connection, series)
+    for (run,) in connection.execute("SELECT number FROM runs").fetchall():
+        refresh_summary(connection, run)

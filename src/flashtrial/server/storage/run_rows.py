@@ -29,8 +29,8 @@ def store_changes(connection: sqlite3.Connection, run: RunKey, writer: int, reco
         "INSERT INTO changes (run, writer, seq, time_ms, kind, body) VALUES (?, ?, ?, ?, ?, ?)",
         ((run.number, writer, r.seq, r.time_ms, r.kind, r.body) for r in records),
     )
-    (writer_id,) = connection.execute("SELECT id FROM writers WHERE number = ?", (writer,)).fetchone()
-    news = [Change(writer_id, r.seq, r.time_ms, r.kind, orjson.loads(r.body)) for r in records]
+    writer_id, ahead_ms = connection.execute("SELECT id, ahead_ms FROM writers WHERE number = ?", (writer,)).fetchone()
+    news = [Change(writer_id, r.seq, r.time_ms - ahead_ms, r.kind, orjson.loads(r.body)) for r in records]
     _tell_writer(connection, writer, news)
     _fold(connection, run, writer, news)
 
@@ -68,9 +68,9 @@ def _fold(connection: sqlite3.Connection, run: RunKey, writer: int, news: Sequen
 
 
 def changes_of(connection: sqlite3.Connection, run: int) -> list[Change]:
-    """All that was told of the run, in no order."""
+    """All that was told of the run, in no order, at times of our clock."""
     rows = connection.execute(
-        "SELECT writers.id, seq, time_ms, kind, body FROM changes JOIN writers ON writers.number = writer "
+        "SELECT writers.id, seq, time_ms - ahead_ms, kind, body FROM changes JOIN writers ON writers.number = writer "
         "WHERE changes.run = ?",
         (run,),
     )

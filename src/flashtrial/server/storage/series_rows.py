@@ -55,40 +55,47 @@ def _columns(group: Sequence[PointsRecord], width: int) -> list[Columns]:
 
 
 def _store_series(connection: sqlite3.Connection, points: _Points) -> None:
-    """Bring a series' count and last value up to date, and append its points.
+    """Append a series' points, and bring its count and last value up to date."""
+    row = {"run": points.run, "kind": points.kind, "name": points.name, "points": len(points.columns)}
+    (series,) = connection.execute(_UPSERT, row).fetchone()
+    tail = Tail(series, points.writer)
+    append(connection, tail, points.columns)
+    mark_last(connection, tail, points.columns)
+    choose_last(connection, series)
 
-    Of one writer the highest sequence number is the last, whatever its clock did; of several, the latest time.
-    """
-    columns = points.columns
+
+_UPSERT = (
+    "INSERT INTO series (run, kind, name, points, last_time_ms, last_step) VALUES (:run, :kind, :name, :points, 0, 0) "
+    "ON CONFLICT (run, kind, name) DO UPDATE SET points = points + excluded.points RETURNING number"
+)
+
+
+def mark_last(connection: sqlite3.Connection, tail: Tail, columns: Columns) -> None:
+    """Note the writer's last point where it is among these. Its numbers tell, whatever its clock did."""
     last = int(np.argmax(columns.seqs))
     value = float(columns.values[last])
-    row = {
-        "run": points.run,
-        "kind": points.kind,
-        "name": points.name,
-        "points": len(columns),
-        "time_ms": int(columns.times_ms[last]),
-        "step": int(columns.steps[last]),
-        "value": None if math.isnan(value) else value,
-        "writer": points.writer,
-        "seq": int(columns.seqs[last]),
-    }
-    (series,) = connection.execute(_UPSERT, row).fetchone()
-    append(connection, Tail(series, points.writer), columns)
+    connection.execute(
+        "UPDATE curves SET last_seq = ?1, last_time_ms = ?2, last_step = ?3, last_value = ?4 "
+        "WHERE series = ?5 AND writer = ?6 AND last_seq < ?1",
+        (
+            int(columns.seqs[last]),
+            int(columns.times_ms[last]),
+            int(columns.steps[last]),
+            None if math.isnan(value) else value,
+            tail.series,
+            tail.writer,
+        ),
+    )
 
 
-_IS_LATER = (
-    "CASE WHEN last_writer = excluded.last_writer THEN last_seq < excluded.last_seq "
-    "ELSE (last_time_ms, last_step) <= (excluded.last_time_ms, excluded.last_step) END"
-)
-_LAST = ("last_time_ms", "last_step", "last_value", "last_writer", "last_seq")
-_UPSERT = (
-    f"INSERT INTO series (run, kind, name, points, {', '.join(_LAST)}) "  # noqa: S608 - our own words
-    "VALUES (:run, :kind, :name, :points, :time_ms, :step, :value, :writer, :seq) "
-    "ON CONFLICT (run, kind, name) DO UPDATE SET points = points + excluded.points, "
-    + ", ".join(f"{column} = CASE WHEN {_IS_LATER} THEN excluded.{column} ELSE {column} END" for column in _LAST)
-    + " RETURNING number"
-)
+def choose_last(connection: sqlite3.Connection, series: int) -> None:
+    """Of the last points of its writers, the series' is the latest; of two at one time and step, the id decides."""
+    connection.execute(
+        "UPDATE series SET (last_time_ms, last_step, last_value) = (SELECT last_time_ms, last_step, last_value "
+        "FROM curves JOIN writers ON writers.number = writer WHERE series = ?1 "
+        "ORDER BY last_time_ms - ahead_ms DESC, last_step DESC, writers.id DESC LIMIT 1) WHERE number = ?1",
+        (series,),
+    )
 
 
 def refresh_summary(connection: sqlite3.Connection, run: int) -> None:
