@@ -70,6 +70,29 @@ class Channel:
         except (BrokenPipeError, ConnectionResetError) as error:
             raise ChannelClosed("the other side of the control socket is gone") from error
 
+    def send_begun(self, data: bytes, descriptors: Sequence[int] = ()) -> memoryview:
+        """Send what the kernel takes of a frame without waiting, all of `descriptors` with it; what is left of it.
+
+        For a socket in which nothing waits to be read. Raises `ChannelClosed`.
+        """
+        try:
+            if descriptors:
+                sent = socket.send_fds(self._socket, [data], list(descriptors), socket.MSG_DONTWAIT)
+            else:
+                sent = self._socket.send(data, socket.MSG_DONTWAIT)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise ChannelClosed("the other side of the control socket is gone") from error
+        return memoryview(data)[sent:]
+
+    def send_more(self, rest: memoryview) -> memoryview:
+        """Send what the kernel takes now of what `send_begun` left; what is left then. Raises `ChannelClosed`."""
+        try:
+            return rest[self._socket.send(rest, socket.MSG_DONTWAIT) :]
+        except BlockingIOError:
+            return rest
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise ChannelClosed("the other side of the control socket is gone") from error
+
     def receive(self) -> tuple[Message, list[int]]:
         """The next message and its descriptors, the caller's to close. Blocks. Raises `ChannelClosed`."""
         while (received := self._next()) is None:

@@ -94,6 +94,7 @@ class Child:
         self._exchange: Exchange | None = None
         self._pipe: OutputPipe | None = None
         self._answer = select.poll()
+        self._unsent = memoryview(b"")
         self.has_taken_call = False
         self._is_quick = False
         self._turn_s = 0.0
@@ -218,6 +219,7 @@ class Child:
         loop, self._loop = self._loop, None
         if loop is not None and not loop.is_closed():
             loop.remove_reader(self._channel.fileno())
+            loop.remove_writer(self._channel.fileno())
             if self.process.pidfd is not None:
                 loop.remove_reader(self.process.pidfd)
             for pipe in self._late:
@@ -256,6 +258,8 @@ class Child:
 
     def _take_in(self, message: Message, descriptors: list[int]) -> None:
         match message:
+            case Returned() | Raised() if self._unsent:
+                raise ProtocolError("an answer to a call that was not heard to its end")
             case Returned():
                 self._settle(message, blobs.take(message.value, descriptors))
             case Raised():
@@ -291,14 +295,24 @@ class Child:
             command = spec.command(inline, self._scratch_directory() if spec.modules else None)
             frame = encode(command, len(descriptors))  # what cannot be sent begins no call
             self.conversation.begun(spec.call_id)
-            self.has_taken_call = True
-            self._channel.send_frame(frame, descriptors)
+            self._unsent = self._channel.send_begun(frame, descriptors)
+            self.has_taken_call = not self._unsent
+            if self._unsent:  # larger than the socket's buffer, and who knows when the child will read
+                asyncio.get_running_loop().add_writer(self._channel.fileno(), self._send_more)
         except ChannelClosed:  # the listening side finds out how it ended
             self.has_taken_call = False
         finally:
             exchange.pipe.close_write_end()
             if file is not None:
                 os.close(file)
+
+    def _send_more(self) -> None:
+        with contextlib.suppress(ChannelClosed):  # the listening side finds out how it ended
+            self._unsent = self._channel.send_more(self._unsent)
+            if self._unsent:
+                return
+            self.has_taken_call = True
+        asyncio.get_running_loop().remove_writer(self._channel.fileno())
 
     def _is_over(self) -> bool:
         descriptor = self.process.pidfd

@@ -7,6 +7,7 @@ does the input and output.
 
     IDLE ── begun ──▶ BUSY ── asked_to_end ──▶ ENDING
       ▲                └────── heard ◀───────────┘ │
+      ├── a second answer: WORN
       ├── an answer; a function child that was asked to end, or left something behind, is WORN instead
       └── died ──▶ GONE ◀── died ── any
 """
@@ -74,6 +75,8 @@ class Conversation:
         A value that came although the call was asked to end is the outcome all the same.
         """
         if not self.concerns(event.call_id):
+            if self.phase is Phase.IDLE:  # a call is answered once: user code answered it before
+                self._move(Phase.WORN, event.call_id)
             return None
         spent = not event.clean or self._ending is not None
         self._move(Phase.WORN if spent and not self._holds_instance else Phase.IDLE, event.call_id)

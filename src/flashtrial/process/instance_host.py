@@ -11,6 +11,7 @@ Runs with anybody's packages in front of `sys.path`: standard library, cloudpick
 
 import asyncio
 import contextlib
+import contextvars
 import ctypes
 import functools
 import io
@@ -143,6 +144,10 @@ class InstanceHost:
         if call.method is not None:
             return SerializationUtils.dump_result(self._call_method(call, packed), call.format)
         self._state = self._state or ProcessState()
+        return contextvars.copy_context().run(self._run_function, call, packed)
+
+    def _run_function(self, call: Invoke, packed: blobs.Blob) -> bytes | io.FileIO:
+        """In a context of its own, so that what is set there (the precision of decimals, say) ends with the call."""
         if call.modules:
             self._modules = user_code.LocalModules(call.modules, call.scratch)
             self._modules.install()

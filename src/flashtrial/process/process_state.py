@@ -4,6 +4,7 @@ Comparing first keeps it cheap: nothing is written when nothing changed. Random 
 seeded freshly at the fork and must never draw the same numbers twice. Runs inside children: standard library only.
 """
 
+import _thread
 import contextlib
 import gc
 import logging
@@ -52,18 +53,23 @@ class ProcessState:
                 self._seldom.restore()
         except OSError:  # a working directory that is gone, say
             return False
-        return threading.active_count() == 1 and not _has_children()
+        return _has_one_thread() and not _has_children()
 
 
 def is_alone() -> bool:
     """Whether this process has one thread and no children, dead ones included: those are the user's code's to reap."""
-    if threading.active_count() > 1 or not hasattr(os, "waitid"):
+    if not _has_one_thread() or not hasattr(os, "waitid"):
         return False
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return True
     return False
+
+
+def _has_one_thread() -> bool:
+    """Whether neither `threading` nor its foundation, which user code may use as well, knows of another thread."""
+    return threading.active_count() == 1 and not _thread._count()  # noqa: SLF001
 
 
 def _has_children() -> bool:
@@ -94,6 +100,11 @@ def _umask() -> int:
 
 def _restore_path(was: list[str]) -> None:
     sys.path[:] = was
+
+
+def _restore_imports(was: tuple[list[str], list[Any], list[Any]]) -> None:
+    sys.argv[:], sys.meta_path[:], sys.path_hooks[:] = was
+    sys.path_importer_cache.clear()  # it says that nobody can import from where no hook was found
 
 
 def _restore_logging(was: tuple[int, list[logging.Handler], int]) -> None:
@@ -131,6 +142,7 @@ def _now() -> tuple[Any, ...]:
         env.encoded(),
         os.getcwd(),  # noqa: PTH109 - a string, as it goes back in
         sys.path[:],
+        (sys.argv[:], sys.meta_path[:], sys.path_hooks[:]),
         _umask(),
         sys.getrecursionlimit(),
         [_handler_of(number) for number in _SIGNALS],
@@ -150,6 +162,7 @@ _RESTORERS: Final[tuple[Callable[[Any], None], ...]] = (
     env.restore,
     os.chdir,
     _restore_path,
+    _restore_imports,
     _set_umask,
     sys.setrecursionlimit,
     _restore_signals,

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flashtrial.core.clock import Clock, utc_from_ms
@@ -49,6 +50,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
+class _Making:
+    """The requests that decide, one after the other, whether an instance is to be made."""
+
+    users: int = 0
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
 class ClassExecutor:
     """Answers class requests. Calls on one instance take turns; different instances run side by side.
 
@@ -73,7 +82,7 @@ class ClassExecutor:
         self._call_defaults = call_defaults
         self._gpus = gpus
         self._instances = Instances(limits or InstanceLimits(), clock.monotonic)
-        self._making: dict[str, asyncio.Lock] = {}
+        self._making: dict[str, _Making] = {}
         self._sweep: asyncio.TimerHandle | None = None
         self._endings: set[asyncio.Task[None]] = set()
 
@@ -122,11 +131,16 @@ class ClassExecutor:
     @contextlib.asynccontextmanager
     async def _making_of(self, instance_id: str) -> AsyncIterator[None]:
         """One request at a time decides whether an instance is to be made."""
-        lock = self._making.setdefault(instance_id, asyncio.Lock())
-        async with lock:
-            yield
-        if not lock.locked():
-            self._making.pop(instance_id, None)
+        making = self._making.setdefault(instance_id, _Making())
+        making.users += 1
+        try:
+            async with making.turn:
+                yield
+        finally:
+            making.users -= 1
+            # a lock that was just released is not locked, though somebody is to have it next
+            if not making.users and self._making.get(instance_id) is making:
+                del self._making[instance_id]
 
     async def _find_or_make(
         self, instance_id: str, spec: CallSpec, environment: Environment, *, anew: bool

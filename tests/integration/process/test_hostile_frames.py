@@ -2,7 +2,7 @@
 
 import pytest
 
-from flashtrial.process.outcome import Garbled, failure_of
+from flashtrial.process.outcome import Died, Garbled, failure_of
 from flashtrial.process.supervisor import Supervisor
 from flashtrial.protocol.execution import FailureKind
 from testkit.calls import open_descriptors, result_of, works
@@ -84,4 +84,13 @@ def late(endpoint):
 """ + CONTROL.replace("{body}", "threading.Thread(target=late, args=(control(),)).start(); return 1")
     for _ in range(3):
         await result_of(forking, source, "call")
+        assert await works(forking)
+
+
+async def test_a_call_that_answers_twice_is_the_last_of_its_process(forking: Supervisor) -> None:
+    forged = "control().send(raw(wire.Returned, call_id, b'1', True, [])); os.write(1, b'after'); return 2"
+    assert await works(forking)
+    outcome = await result_of(forking, CONTROL.replace("{body}", forged), "call_forged")
+    assert not isinstance(outcome, Died)
+    for _ in range(3):
         assert await works(forking)

@@ -1,6 +1,8 @@
 """What functions seldom change in their process is put back, or the process given up; instances bury their orphans."""
 
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,9 @@ from testkit.waiting import wait_until_async
 
 pytestmark = pytest.mark.integration
 
+ADDRESS = re.compile(" at 0x[0-9a-f]+")
 LOOK = """
-import locale, os, resource, signal, sys, threading, warnings
+import decimal, locale, os, resource, signal, sys, threading, time, warnings
 def f():
     numbers = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
     return [
@@ -27,6 +30,10 @@ def f():
         repr(warnings.showwarning),
         [repr(entry) for entry in warnings.filters],
         [repr(signal.getsignal(number)) for number in (1, 2, 3, 10, 12, 13, 14, 15, 17, 26, 27)],
+        [signal.getitimer(timer)[1] for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)],
+        [sys.getswitchinterval(), time.tzname, sys.argv, repr(sys.meta_path), repr(sys.path_hooks)],
+        [decimal.getcontext().prec, decimal.getcontext().rounding],
+        [sorted(os.sched_getaffinity(0)), os.getpriority(os.PRIO_PROCESS, 0), os.getresuid(), os.stat("/").st_ino],
     ]
 """
 CHANGES = {
@@ -36,8 +43,24 @@ CHANGES = {
     "a part of the locale": "locale.setlocale(locale.LC_NUMERIC, 'C.UTF-8')",
     "the hooks": "sys.excepthook = sys.unraisablehook = sys.displayhook = threading.excepthook = print",
     "the filters of warnings": "warnings.simplefilter('error'); warnings.showwarning = print",
+    "timers": "[signal.setitimer(timer, 9, 9) for timer in (0, 1, 2)]",
+    "how often threads take turns": "sys.setswitchinterval(5)",
+    "the time zone": "os.environ['TZ'] = 'Asia/Tokyo'; time.tzset()",
+    "the arguments": "sys.argv[:] = ['mine']",
+    "how modules are found": "sys.meta_path.clear(); sys.path_hooks.clear()",
+    "how decimals are rounded": "decimal.getcontext().prec = 2; decimal.setcontext(decimal.ExtendedContext)",
     "handlers of signals": "[signal.signal(n, print) for n in (1, 2, 3, 10, 12, 13, 14, 15, 17, 26, 27)]",
 }
+FOR_GOOD = {
+    "the cores it runs on": "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})",
+    "its priority": "os.nice(3)",
+    "a handler in C of the signal that cancels": "faulthandler.register(signal.SIGUSR1)",
+    "an audit hook": "sys.addaudithook(lambda *_: None)",
+    "a thread that threading does not know": "_thread.start_new_thread(time.sleep, (60,))",
+    "its user": "os.seteuid(65534)",
+    "its root": "os.chroot('/tmp')",
+}
+NEEDS_ROOT = {"its user", "its root"}
 ORPHANS = """
 import os, subprocess, sys
 class C:
@@ -62,19 +85,42 @@ class C:
 async def seen(supervisor: Supervisor) -> list[Any]:
     outcome = await result_of(supervisor, LOOK)
     assert isinstance(outcome, Returned), outcome
-    found: list[Any] = json.loads(bytes(outcome.value))
+    found: list[Any] = json.loads(ADDRESS.sub("", str(bytes(outcome.value), "utf-8")))
     return found
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 async def test_it_does_not_reach_the_next_function(forking: Supervisor, change: str) -> None:
     before = await seen(forking)
-    source = f"import locale, resource, signal, sys, threading, warnings\ndef f():\n    {change}\n"
+    names = "decimal, locale, os, resource, signal, sys, threading, time, warnings"
+    source = f"import {names}\ndef f():\n    {change}\n"
     outcome = await result_of(forking, source)
     assert isinstance(outcome, Returned), outcome
     after = await seen(forking)
     assert after[1:] == before[1:]
     assert after[0] == before[0]  # put back, not replaced
+
+
+@pytest.mark.parametrize("what", FOR_GOOD)
+async def test_what_cannot_be_put_back_costs_the_process_and_not_the_next_function(
+    forking: Supervisor, what: str
+) -> None:
+    if what in NEEDS_ROOT and os.geteuid() != 0:
+        pytest.skip("only root may")
+    before = await seen(forking)
+    source = f"import _thread, faulthandler, os, signal, sys, time\ndef f():\n    {FOR_GOOD[what]}\n"
+    outcome = await result_of(forking, source)
+    assert isinstance(outcome, Returned), outcome
+    after = await seen(forking)
+    assert after[1:] == before[1:]
+    assert after[0] != before[0]
+
+
+async def test_a_timer_of_a_function_does_not_kill_the_next(forking: Supervisor) -> None:
+    body = "signal.setitimer(signal.ITIMER_PROF, 0.02); faulthandler.dump_traceback_later(0.02, exit=True)"
+    assert isinstance(await result_of(forking, f"import faulthandler, signal\ndef f():\n    {body}\n"), Returned)
+    busy = "import time\ndef f():\n    end = time.process_time() + 0.1\n    while time.process_time() < end: pass\n"
+    assert isinstance(await result_of(forking, busy), Returned)
 
 
 async def test_a_hard_limit_that_cannot_be_raised_again_costs_the_process_and_not_the_next_function(

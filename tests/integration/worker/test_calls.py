@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from flashtrial.worker.entrypoint import Worker
+from testkit.calls import is_alive
 from testkit.jobs import function_job, method_job, pickled, unpickled
 from testkit.misbehaviour import ENDINGS
 
@@ -226,3 +227,13 @@ async def test_arguments_nested_ten_thousand_deep_do_not_harm_the_worker(forking
 
 def _add(n: int) -> dict[str, Any]:
     return method_job(COUNTER, "Counter", "c", "add", n, constructor_args=[10])
+
+
+async def test_requests_that_make_one_instance_anew_at_once_leave_one_process(forking_worker: Worker) -> None:
+    source = "import os\nclass C:\n    def pid(self):\n        return os.getpid()\n"
+    job = method_job(source, "C", "again", "pid")
+    anew = method_job(source, "C", "again", "pid", create_new_instance=True)
+    answers = await asyncio.gather(*(forking_worker.handle(anew) for _ in range(6)))
+    pids = {answer["json_result"] for answer in answers if answer["success"]}
+    last = (await forking_worker.handle(job))["json_result"]
+    assert {pid for pid in pids if is_alive(pid)} == {last}
