@@ -1,11 +1,17 @@
 """What users hand to `init` and to a run's methods, checked and made into what records hold."""
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from typing import Any, Protocol, runtime_checkable
 
 from flashtrial.core.errors import ConfigurationError
 from flashtrial.protocol.records import JsonValue
 from flashtrial.tracking.values import MAX_NAME_CHARS, plain, text
+
+
+@runtime_checkable
+class _NamedTuple(Protocol):
+    def _asdict(self) -> dict[str, Any]: ...
 
 
 def parse_step(step: int) -> int:
@@ -19,19 +25,23 @@ def parse_step(step: int) -> int:
 
 def parse_tags(tags: str | Iterable[str]) -> list[str]:
     """Tags without repetition, in order; one string is one tag. Raises `ConfigurationError`."""
+    if not isinstance(tags, Iterable):
+        raise ConfigurationError(f"tags are a text or a list of texts, not {tags!r:.80}")
     return list(dict.fromkeys(parse_name("tag", tag) for tag in ([tags] if isinstance(tags, str) else tags)))
 
 
 def parse_config(config: object) -> JsonValue:
-    """`config`, a map or an object with attributes (argparse's, a dataclass), as records hold it.
+    """`config`, a map or an object with attributes (argparse's, a dataclass, a named tuple), as records hold it.
 
     Raises `ConfigurationError`.
     """
-    match config:
-        case Mapping():
-            return plain(config)
-        case object(__dict__=dict(attributes)):
-            return plain(attributes)
+    if not isinstance(config, type):
+        fields = plain(config._asdict() if isinstance(config, _NamedTuple) else config)
+        if isinstance(fields, dict):
+            return fields
+        match config:
+            case object(__dict__=dict(attributes)):
+                return plain(attributes)
     raise ConfigurationError(f"config is a dict or an object with attributes, not {config!r:.80}")
 
 

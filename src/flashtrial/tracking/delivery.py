@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flashtrial.protocol.trials import RunStatus
-from flashtrial.tracking.outbox import cursor_path, dead_path
+from flashtrial.tracking.outbox import cursor_path, dead_path, is_locked, lock_path
 from flashtrial.tracking.progress import read_cursor, read_dead, read_status
 from flashtrial.tracking.uploads import FILES, pending_files
 
@@ -122,7 +122,7 @@ def wait_for_delivery(
         max(settled - refused, 0),
         refused,
         pending,
-        _outage(outbox) if pending else None,
+        _reason(outbox, timeout_s) if pending else None,
         files_pending=pending_files(outbox, writer_id) if has_files else 0,
         files_refused=len(read_dead(dead_path(outbox, writer_id, FILES))),
     )
@@ -136,6 +136,14 @@ def _settled(outbox: Path, writer_id: str, last_seq: int, destination: str = DES
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _reason(outbox: Path, waited_s: float) -> str | None:
+    """Why records still wait, as far as is known; a sync process has had time to start after a while."""
+    outage = _outage(outbox)
+    if outage is None and waited_s >= OUTAGE_PATIENCE_S and not is_locked(lock_path(outbox), shared=False):
+        return "nobody sends them: no sync process stays up; sync.log in the home's logs says why"
+    return outage
 
 
 def _outage(outbox: Path) -> str | None:

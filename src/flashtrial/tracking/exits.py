@@ -1,10 +1,12 @@
 """Why the interpreter ends, as far as an exit hook can find out.
 
 An uncaught exception is kept by the interpreter, that of `sys.exit` is not: the status is gone when the hooks run. So
-`sys.exit` is wrapped, and what the main thread called it with counts if nobody caught it. Nobody did when the program's
-outermost frame ended by an exception: its last instruction is no return.
+`sys.exit` is wrapped, and so are the `exit` and `quit` that Python gives to every program. What the main thread called
+them with counts if nobody caught it. Nobody did when the program's outermost frame ended by an exception: its last
+instruction is no return.
 """
 
+import builtins
 import opcode
 import sys
 import threading
@@ -25,9 +27,13 @@ class ExitWatch:
         self._last: tuple[Status, FrameType] | None = None
 
     def start(self) -> None:
-        """Watch `sys.exit` from now on, for the rest of this process's life."""
+        """Watch the ways to exit from now on, for the rest of this process's life."""
         self._exit = sys.exit
         sys.exit = self._noted_exit
+        for name in ("exit", "quit"):
+            quitter = getattr(builtins, name, None)  # missing under ``python -S``
+            if quitter is not None:
+                setattr(builtins, name, _NotedQuitter(quitter, self._note))
 
     def error(self) -> BaseException | None:
         """What ended the program; None when it came to its end, and at a prompt, where errors end nothing.
@@ -43,9 +49,27 @@ class ExitWatch:
         return None if _ended_by_return(frame) else SystemExit(status)
 
     def _noted_exit(self, status: Status = None, /) -> NoReturn:
+        self._note(status)
+        self._exit(status)
+
+    def _note(self, status: Status) -> None:
         if threading.current_thread() is threading.main_thread():  # in another one it ends that thread only
             self._last = (status, _outermost_frame())
-        self._exit(status)
+
+
+class _NotedQuitter:
+    """`exit` or `quit` as they were, at a prompt too, where their text is what counts."""
+
+    def __init__(self, quitter: "Callable[[Status], NoReturn]", note: "Callable[[Status], None]") -> None:
+        self._quitter = quitter
+        self._note = note
+
+    def __call__(self, code: Status = None) -> NoReturn:
+        self._note(code)
+        self._quitter(code)
+
+    def __repr__(self) -> str:
+        return repr(self._quitter)
 
 
 def _outermost_frame() -> "FrameType":

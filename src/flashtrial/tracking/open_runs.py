@@ -40,6 +40,7 @@ class OpenRuns(Generic[R]):
 
     def __init__(self) -> None:
         self._runs: list[R] = []
+        self._last: R | None = None  # of those that are open no more
         self._is_hooked = False
         self._exits = ExitWatch()
         self._terminations = TermWatch(self._mark_all_terminated)
@@ -59,6 +60,7 @@ class OpenRuns(Generic[R]):
     def discard(self, run: R) -> None:
         if run in self._runs:
             self._runs.remove(run)
+            self._last = run
         if not self._runs:
             self._terminations.stop()
 
@@ -66,11 +68,15 @@ class OpenRuns(Generic[R]):
         """Those that are open now, the oldest first; the list is the caller's."""
         return list(self._runs)
 
-    def newest(self) -> R:
-        """Raises `NoActiveRun`."""
-        if not self._runs:
-            raise NoActiveRun("no run is open in this process; call flashtrial.init() first")
-        return self._runs[-1]
+    def newest(self, *, or_last: bool = False) -> R:
+        """With `or_last` the one that ended last, when none is open. Raises `NoActiveRun`."""
+        if self._runs:
+            return self._runs[-1]
+        if or_last and self._last is not None:
+            return self._last
+        raise NoActiveRun(
+            "no run is open in this process: call flashtrial.init() first, or hand it the Run of the process that did"
+        )
 
     def _finish_all(self) -> None:
         error = self._exits.error()

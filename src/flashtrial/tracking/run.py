@@ -6,6 +6,7 @@ it, within a budget. Standard library and ormsgpack only: this runs inside user 
 
 import importlib
 import logging
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -56,7 +57,15 @@ class Run:
     Each process logs with a writer of its own. Whether its `finish`, or its exit, ends the run is a matter of `Role`.
     """
 
-    def __init__(self, writer: RunWriter, name: str, tags: Iterable[str] = (), *, role: Role = Role.OWNER) -> None:
+    def __init__(
+        self,
+        writer: RunWriter,
+        name: str,
+        tags: Iterable[str] = (),
+        *,
+        role: Role = Role.OWNER,
+        first_step: int = 0,
+    ) -> None:
         self.id = writer.run_id
         self.name = name
         self._writer = writer
@@ -65,10 +74,11 @@ class Run:
         self._parts = RunParts()
         self._other_writers: dict[str, int] = {}  # of the run's parts, with their last sequence numbers
         self._lock = threading.RLock()  # guards step, tags and the end; reentrant for signal handlers
-        self._step = 0
+        self._step = first_step
         self._is_finished = False  # takes nothing more
         self._is_ended = False  # the record of its end is written
         self._was_terminated = False
+        self._is_at_exit = False
         self._alerts = AlertGate()
         self._report: FinishReport | None = None
         self._share = share_of(self, writer, is_guest=role is Role.GUEST)
@@ -223,6 +233,7 @@ class Run:
 
     def finish_at_exit(self, error: BaseException | None) -> None:
         """The end of the interpreter is the end of a run that is still open; `error` made it fail."""
+        self._is_at_exit = True
         was_interrupted = self._is_finished  # whoever did not want to wait then does not want to now
         self.finish(*self._ending_by(error), timeout_s=LAST_LOOK_S if was_interrupted else None)
 
@@ -304,8 +315,11 @@ class Run:
         return status, reason or said
 
     def _check_open(self) -> None:
-        if self._is_finished:
-            raise RunFinished(f"run {self.id} is finished; init(run_id={self.id!r}) opens it again")
+        if not self._is_finished:
+            return
+        if self._is_at_exit and threading.current_thread().daemon:
+            sys.exit()  # only this thread, which the interpreter would freeze at its next step: no traceback for that
+        raise RunFinished(f"run {self.id} is finished; init(run_id={self.id!r}) opens it again")
 
     def _change_tags(self, **change: list[str]) -> None:
         """What changes stands in the record beside the whole: a process that attached does not know all tags."""

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol, SupportsFloat, TypeAlias, cast, runtime_checkable
 
 from flashtrial.protocol.records import JsonValue, RecordKind
@@ -20,6 +21,7 @@ Number: TypeAlias = int | float
 MAX_NAME_CHARS = 1024  # what the server takes
 MAX_DEPTH = 60  # the server takes 64 levels, of which a record's own maps are some
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
+_WRAPPERS = {"PIL": "Image", "matplotlib": "Image", "pandas": "Table", "polars": "Table"}
 _ONLY_FLOATS = frozenset({float})
 _MOST_REMEMBERED = 1 << 16
 
@@ -40,6 +42,20 @@ class _Scalar(Protocol):
     def item(self) -> Any: ...
 
     def tolist(self) -> Any: ...
+
+
+@runtime_checkable
+class _Namespace(Protocol):
+    """What argparse parses into, known without an import of it."""
+
+    def _get_kwargs(self) -> list[tuple[str, Any]]: ...
+
+
+@runtime_checkable
+class _Model(Protocol):
+    """What pydantic's models have in common."""
+
+    def model_dump_json(self) -> str: ...
 
 
 @runtime_checkable
@@ -121,7 +137,8 @@ def _parse_anew(values: Mapping[Any, Any]) -> tuple[Mapping[str, Number], tuple[
 def plain(value: object, depth: int = MAX_DEPTH) -> JsonValue:
     """`value` as a record's body may hold it: for configurations, where anything goes.
 
-    Maps and sequences are copied, scalars taken by ``item()``, and what is left is its ``str()``.
+    Maps and sequences are copied, dataclasses and the like become maps, scalars are taken by ``item()``, and what is
+    left is its ``str()``.
     """
     if value is None or isinstance(value, bool):
         return value
@@ -138,7 +155,21 @@ def _plain_container(value: object, depth: int) -> JsonValue:
             return [plain(item, depth) for item in value]
         case _Scalar():
             return plain(value.item() if math.prod(value.shape) == 1 else value.tolist(), depth)
-    return text(str(value))
+        case str() | bytes() | bytearray() | memoryview() | range() | type():
+            return text(str(value))
+        case Sequence():  # a configuration library's own kind of list
+            return [plain(item, depth) for item in value]
+    return text(str(value)) if (fields := _fields_of(value)) is None else _plain_container(fields, depth)
+
+
+def _fields_of(value: object) -> Mapping[str, Any] | None:
+    """What an object of named values holds: a dataclass, argparse's and other namespaces, pydantic's models."""
+    match value:
+        case object(__dataclass_fields__=dict(names)):
+            return {name: getattr(value, name) for name in names if hasattr(value, name)}
+        case SimpleNamespace() | _Namespace() | _Model():
+            return vars(value)
+    return None
 
 
 def text(value: str) -> str:
@@ -219,8 +250,15 @@ def _taker_for(name: str, value: object) -> _Taker:  # noqa: PLR0911 - one a kin
     kind = type(value)
     raise TypeError(
         f"{name!r} is a {kind.__module__}.{kind.__qualname__}, which cannot be logged: "
-        "log numbers, strings, images, tables and the like, or lists and dicts of them"
+        + _advice(kind.__module__.partition(".")[0])
     )
+
+
+def _advice(library: str) -> str:
+    wrapper = _WRAPPERS.get(library)
+    if wrapper:
+        return f"wrap it as flashtrial.{wrapper}(…)"
+    return "log numbers, strings, images, tables and the like, or lists and dicts of them"
 
 
 def _is_numpy_floating(kind: type) -> bool:

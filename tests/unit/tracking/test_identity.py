@@ -83,6 +83,14 @@ def test_what_is_no_fork_and_no_resumption_is_refused(init: Init, arguments: dic
         init(**arguments)
 
 
+@pytest.mark.parametrize(("fork_step", "first"), [(None, 0), (9, 10), (-1, 0)])
+def test_a_fork_counts_on_from_the_step_that_it_begins_at(
+    outbox: Path, init: Init, fork_step: int | None, first: int
+) -> None:
+    init(fork_run_id="run_x", fork_step=fork_step).log({"x": 1.0})
+    assert [body["step"] for body in bodies(outbox, "metric")] == [first]
+
+
 def test_going_on_with_a_run_says_so(outbox: Path, init: Init) -> None:
     init(run_id="run_x")
     assert bodies(outbox, "state")[0]["resumed"] is True

@@ -117,6 +117,11 @@ def test_a_list_is_counted_as_numpy_counts_an_array(values: list[float], bins: i
     assert sum(abs(a - b) for a, b in zip(np.cumsum(ours.counts), np.cumsum(numpys.counts), strict=True)) <= len(values)
 
 
+@pytest.mark.parametrize("values", [[1e308, -1e308], [1.0, math.nextafter(1.0, 2.0)]])
+def test_a_range_that_numpy_makes_no_bins_of_is_counted_all_the_same(values: list[float]) -> None:
+    assert sum(value_of(Histogram(np.array(values)))["freq"]) == 2
+
+
 def test_bins_that_were_counted_elsewhere_are_taken_as_they_are() -> None:
     value = value_of(Histogram(np.histogram(np.arange(10), bins=5), bins=None))
     assert value["freq"] == [2, 2, 2, 2, 2]

@@ -90,6 +90,7 @@ def test_a_file_that_is_gone_is_said_by_its_name(outbox: Path, tmp_path: Path) -
         (np.array([[0, 255], [7, 300]]), 0, [0, 255, 7, 255]),
         (np.array([[0.0, 1.0], [0.5, np.nan]]), 0, [0, 255, 128, 0]),
         (np.array([[0.0, 200.4], [-5.0, np.inf]]), 0, [0, 200, 0, 255]),
+        (np.array([[0.0, 1.0], [0.5, np.nan]], np.float16), 0, [0, 255, 128, 0]),
         (np.array([[True, False]]), 0, [255, 0]),
         (np.arange(12, dtype=np.uint8).reshape(2, 2, 3), 2, list(range(12))),
         (np.arange(12, dtype=np.uint8).reshape(3, 2, 2), 2, [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]),

@@ -5,8 +5,8 @@ import operator
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from types import MappingProxyType, SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -106,8 +106,25 @@ class DataclassConfig:
     lr: float = 0.5
 
 
+@dataclass(slots=True)
+class SlottedConfig:
+    lr: float = 0.5
+
+
+class TupleConfig(NamedTuple):
+    lr: float = 0.5
+
+
 @pytest.mark.parametrize(
-    "config", [argparse.Namespace(lr=0.5), DataclassConfig(), MappingProxyType({"lr": np.float64(0.5)})]
+    "config",
+    [
+        argparse.Namespace(lr=0.5),
+        SimpleNamespace(lr=0.5),
+        DataclassConfig(),
+        SlottedConfig(),
+        TupleConfig(),
+        MappingProxyType({"lr": np.float64(0.5)}),
+    ],
 )
 def test_an_object_with_attributes_is_a_config(outbox: Path, init: Init, config: Any) -> None:
     init(config=config).update_config(config)
@@ -115,7 +132,7 @@ def test_an_object_with_attributes_is_a_config(outbox: Path, init: Init, config:
     assert [body["set"] for body in bodies(outbox, "config")] == [{"lr": 0.5}]
 
 
-@pytest.mark.parametrize("config", [5, "lr=0.5", [("lr", 0.5)], ClassConfig])
+@pytest.mark.parametrize("config", [5, "lr=0.5", [("lr", 0.5)], ClassConfig, DataclassConfig])
 def test_what_is_no_config_is_refused_before_the_run_is_opened(outbox: Path, init: Init, config: Any) -> None:
     with pytest.raises(ConfigurationError, match="config is a dict"):
         init(config=config)
@@ -135,6 +152,13 @@ def test_a_run_id_that_resumes_nothing_names_a_new_run(outbox: Path, init: Init)
     run = init(run_id="run_x", resume=False)
     [body] = bodies(outbox, "state")
     assert (body["project"], body["name"]) == ("default", run.name)
+
+
+def test_what_is_no_tags_and_no_settings_is_refused_in_words(init: Init) -> None:
+    with pytest.raises(ConfigurationError, match="tags are a text or a list of texts, not 5"):
+        init(tags=5)
+    with pytest.raises(ConfigurationError, match="settings are a Settings or a dict, not 'offline'"):
+        flashtrial.init(settings="offline")  # type: ignore[arg-type]
 
 
 def test_resuming_needs_to_know_what(init: Init) -> None:
@@ -230,7 +254,9 @@ def test_module_level_calls_act_on_the_newest_run(outbox: Path, init: Init) -> N
     flashtrial.log({"x": 1.0})
     assert flashtrial.finish().run_id == newer.id
     flashtrial.log({"x": 2.0})
-    assert flashtrial.finish().run_id == older.id
+    last = flashtrial.finish()
+    assert last.run_id == older.id
+    assert flashtrial.finish() is last, "to finish once more does no harm"
     with pytest.raises(NoActiveRun, match=r"flashtrial\.init"):
         flashtrial.log({"x": 1.0})
     logged = {record.run_id: record.body["values"] for record in records(outbox) if record.kind == "metric"}

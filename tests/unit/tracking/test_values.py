@@ -1,14 +1,19 @@
 """Values that users log: every one of them is kept, or refused by name."""
 
+import argparse
 import datetime as dt
 import enum
 import math
+from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import ormsgpack
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -156,6 +161,32 @@ def test_a_configuration_may_hold_anything() -> None:
     config = {1: np.float32(0.5), "path": dt.date(2024, 1, 2), "s": {3}, "t": (1, None), "n": {"a": True}}
     assert plain(config) == {"1": 0.5, "path": "2024-01-02", "s": [3], "t": [1, None], "n": {"a": True}}
     ormsgpack.packb(plain(config))
+
+
+@dataclass(slots=True)
+class Optimizer:
+    lr: float
+    betas: deque[float]
+
+
+class Plan(pydantic.BaseModel):
+    epochs: int = 3
+    optimizer: Any = None
+
+
+def test_objects_of_named_values_in_a_configuration_are_maps() -> None:
+    optimizer = Optimizer(0.1, deque([0.5, 0.9]))
+    said = {"lr": 0.1, "betas": [0.5, 0.9]}
+    assert plain({"ns": argparse.Namespace(o=optimizer)}) == {"ns": {"o": said}}
+    assert plain([Plan(optimizer=SimpleNamespace(o=optimizer))]) == [{"epochs": 3, "optimizer": {"o": said}}]
+    assert plain({"kind": Optimizer, "all": range(10**9)}) == {"kind": str(Optimizer), "all": "range(0, 1000000000)"}
+
+
+@pytest.mark.parametrize(("library", "wrapper"), [("PIL.Image", "Image"), ("pandas", "Table")])
+def test_a_value_that_only_wants_wrapping_is_refused_with_the_wrapper(library: str, wrapper: str) -> None:
+    value = type("Foreign", (), {"__module__": library})()
+    with pytest.raises(TypeError, match=rf"'x' is a {library}.Foreign.*wrap it as flashtrial.{wrapper}"):
+        parse_logged({"x": value})
 
 
 def test_a_configuration_that_holds_itself_ends() -> None:

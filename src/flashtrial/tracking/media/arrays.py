@@ -62,11 +62,19 @@ def as_wav(value: Any, rate: int) -> bytes:
     return out.getvalue()
 
 
-def histogram(value: Any, bins: int) -> tuple[list[int], list[float]]:
-    """Counts and edges of an array's finite numbers. Raises ValueError."""
+def histogram(value: Any, bins: int) -> tuple[list[int], list[float]] | None:
+    """Counts and edges of an array's finite numbers; None where numpy cannot make that many bins of their range.
+
+    Raises ValueError for what is no array of numbers.
+    """
+    numpy = _numpy()
     array = _array(value).astype("f8").ravel()
-    finite = array[_numpy().isfinite(array)]
-    counts, edges = _numpy().histogram(finite, bins=bins)
+    finite = array[numpy.isfinite(array)]
+    try:
+        with numpy.errstate(over="ignore", invalid="ignore"):
+            counts, edges = numpy.histogram(finite, bins=bins)
+    except ValueError:
+        return None
     return counts.tolist(), edges.tolist()
 
 
@@ -103,6 +111,7 @@ def _bytes_of(array: Any) -> Any:
     if array.dtype.kind == "b":
         array = array * 255
     elif array.dtype.kind == "f":
+        array = array.astype("f4") if array.dtype.itemsize < 4 else array  # half precision ends at 65504
         array = numpy.nan_to_num(array, posinf=1e9, neginf=-1e9)
         array = array * 255 if array.max() <= 1 else array
         array = numpy.rint(array)

@@ -99,8 +99,7 @@ class Histogram(_Data):
             self.counts = [_count(value) for value in _numbers(given)]
             self.edges = [float(value) for value in _numbers(edges)]
         elif is_array(data) and math.prod(data.shape):
-            counts, self.edges = histogram(data, _at_least_one(bins))
-            self.counts = [*counts]
+            self.counts, self.edges = _counted_array(data, _at_least_one(bins))
         else:
             self.counts, self.edges = _counted(_numbers(data), _at_least_one(bins))
         if not self.counts or len(self.edges) != len(self.counts) + 1:
@@ -220,6 +219,14 @@ def _at_least_one(bins: int) -> int:
     return bins
 
 
+def _counted_array(array: Any, bins: int) -> tuple[list[int | float], list[float]]:
+    """As numpy counts; where its arithmetic ends (a range too wide or too narrow for the bins), as we do."""
+    counted = histogram(array, bins)
+    if counted is None:
+        return _counted(_numbers(array), bins)
+    return [*counted[0]], counted[1]
+
+
 def _counted(values: Sequence[float], bins: int) -> tuple[list[int | float], list[float]]:
     finite = [float(value) for value in values if math.isfinite(value)]
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
@@ -228,8 +235,9 @@ def _counted(values: Sequence[float], bins: int) -> tuple[list[int | float], lis
     width = high / bins - low / bins
     counts: list[int | float] = [0] * bins
     for value in finite:
-        counts[min(int((value - low) / width), bins - 1) if width > 0 and math.isfinite(width) else 0] += 1
-    return counts, [low + (high / bins - low / bins) * index for index in range(bins)] + [high]
+        # halves, since the difference of two large numbers may be none
+        counts[min(int((value / 2 - low / 2) / width * 2), bins - 1) if width > 0 else 0] += 1
+    return counts, [(low / 2 + width / 2 * index) * 2 for index in range(bins)] + [high]
 
 
 def _are_even(edges: Sequence[float]) -> bool:
