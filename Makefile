@@ -73,7 +73,7 @@ check: lint format-check types layers  ## Every gate but the tests
 quality-check: check
 
 bench: setup  ## Measure against floors and peers; writes bench/RESULTS.md
-	$(BIN)/python bench/run.py
+	$(BIN)/python bench/run.py $(BENCH)
 
 soak: setup  ## The fault matrix at full counts: misbehaving calls, kills of builders and of all that tracks, leaving workers
 	$(BIN)/python bench/soak_calls.py --calls 1000
@@ -101,4 +101,4 @@ dev-dashboard: setup  ## The dashboard with hot reload, against a running instan
 	cd src/dashboard && npm run dev
 
 clean:  ## Remove what setup and the tests made
-	rm -rf .venv .venv-heavy .uv .node dist build htmlcov coverage.xml src/dashboard/node_modules src/flashtrial/server/static
+	rm -rf .venv .venv-heavy .venv-peers .uv .node dist build htmlcov coverage.xml src/dashboard/node_modules src/flashtrial/server/static

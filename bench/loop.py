@@ -1,6 +1,6 @@
 """P7 and P8: how soon a worker is ready, and how many jobs a second go through the SDK's real loop.
 
-Usage: python bench/loop.py [--jobs N] [--rounds N]
+Usage: loop.py [--quick] [--only P7]
 
 Everything is measured in turn in one run, on one machine, against the same scripted platform (`testing.job_platform`):
 
@@ -9,7 +9,6 @@ Everything is measured in turn in one run, on one machine, against the same scri
 - ours: `src/handler.py`, which runs each job's function in a child process.
 """
 
-import argparse
 import contextlib
 import http.client
 import json
@@ -23,6 +22,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from benchkit.program import Options, main
+from benchkit.rows import Row
 from flashtrial.testing.job_platform import JobPlatform, Kind, job_platform
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,32 +45,51 @@ LONG = {
 DEADLINE_S = 120.0
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=200, help="jobs of one measurement at full speed")
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    starts = [measure_start() for _ in range(options.rounds)]
-    rows = [(name, statistics.median(one[name] for one in starts)) for name in starts[0]]
-    print("| P7 | seconds, median |\n|---|---|")
-    for name, seconds in rows:
-        print(f"| {name} | {seconds:.2f} |")
-    print("\n| P8 | jobs/s | of the floor |\n|---|---|---|")
-    floor = floor_rate(options.jobs)
-    print(f"| floor: take and answer over one connection, nothing run | {floor:.0f} | 1.0 |")
-    for name, command, concurrency, jobs in (
-        ("peer: the SDK's loop, handler that returns at once, concurrency 1", peer(), 1, 8),
-        ("peer: the same, concurrency 8", peer(), 8, options.jobs // 4),
-        ("flashtrial, each job in a child, one slot", ours(), 1, options.jobs),
-        ("flashtrial, 8 slots", ours(), 8, options.jobs),
-    ):
-        rate = loop_rate(command, concurrency, jobs)
-        print(f"| {name} | {rate:.1f} | {rate / floor:.3f} |", flush=True)
-    for name, command in (
-        ("peer, 2 workers of concurrency 8", peer(long=True)),
-        ("flashtrial, 2 workers of 1 slot", ours()),
-    ):
-        print(f"| {name}: 2 long jobs started after | {spread(command, 8 if 'peer' in name else 1)} |", flush=True)
+def starts(options: Options) -> Iterator[Row]:
+    """P7: medians of rounds in which each is started once."""
+    rounds = [measure_start() for _ in range(1 if options.quick else 5)]
+    took = {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
+    bare, imported, sdk, peer_first, first = took.values()
+    floor = f"bare Python {bare:.2f} s<br>`import runpod` {sdk:.2f} s"
+    yield Row("P7", "`import handler`", f"{imported:.2f} s", floor, {}, imported / bare, "≤ 0.5 s", imported <= 0.5)
+    theirs = {"the SDK's loop, empty handler": f"{peer_first:.2f} s"}
+    goal, met = "≤ the SDK's + 0.3 s", first <= peer_first + 0.3
+    yield Row("P7", "first answer, its child started", f"{first:.2f} s", "", theirs, first / peer_first, goal, met)
+
+
+def rates(options: Options) -> Iterator[Row]:
+    """P8: jobs a second, medians of rounds in turn."""
+    jobs = 40 if options.quick else 200
+    loops = {
+        "peer1": (peer(), 1, 8),
+        "peer8": (peer(), 8, jobs // 4),
+        "ours1": (ours(), 1, jobs),
+        "ours8": (ours(), 8, jobs),
+    }
+    taken: dict[str, list[float]] = {name: [] for name in ("floor", *loops)}
+    for _ in range(1 if options.quick else 3):
+        taken["floor"].append(floor_rate(jobs))
+        for name, (command, concurrency, count) in loops.items():
+            taken[name].append(loop_rate(command, concurrency, count))
+    rate = {name: statistics.median(each) for name, each in taken.items()}
+    theirs = {"SDK's loop, concurrency 1:": f"{rate['peer1']:.1f}", "concurrency 8:": f"{rate['peer8']:.1f}"}
+    floor = f"take and answer, nothing run {rate['floor']:,.0f}"
+    for name, what in (("ours1", "one slot"), ("ours8", "8 slots")):
+        over_peer = rate[name] / rate["peer1"]
+        goal, met = "≥ 6.6 x the SDK's at concurrency 1", over_peer >= 6.6
+        yield Row("P8", f"jobs/s, each in a child, {what}", f"{rate[name]:.1f}", floor, theirs, over_peer, goal, met)
+
+
+def spreads(_options: Options) -> Iterator[Row]:
+    """P8: whether two long jobs go to two workers."""
+    theirs = {"SDK's loop, concurrency 8:": told(spread(peer(long=True), 8))}
+    mine = spread(ours(), 1)
+    what = "2 workers, 2 long jobs: both started after"
+    yield Row("P8", what, told(mine), "", theirs, goal="both within 2 s", met=mine[1] <= 2 and mine[2] == 2)
+
+
+def told(found: tuple[float, float, int]) -> str:
+    return f"{found[0]:.2f} s and {found[1]:.2f} s, on {found[2]} workers"
 
 
 def ours() -> list[str]:
@@ -180,7 +200,7 @@ def loop_rate(command: list[str], concurrency: int, jobs: int) -> float:
         return jobs / (time.monotonic() - began)
 
 
-def spread(command: list[str], concurrency: int) -> str:
+def spread(command: list[str], concurrency: int) -> tuple[float, float, int]:
     """When two long jobs began, seconds after they were submitted to two idle workers, and on how many workers."""
     with (
         job_platform() as platform,
@@ -194,8 +214,10 @@ def spread(command: list[str], concurrency: int) -> str:
         until(lambda: len(platform.heard(Kind.DONE)) == 2)
         starts = sorted(one.at_s - LONG_S - began for one in platform.heard(Kind.DONE))
         workers = len({one.worker_id for one in platform.heard(Kind.DONE)})
-        return f"{starts[0]:.2f} s and {starts[1]:.2f} s, on {workers} workers"
+        return starts[0], starts[1], workers
 
+
+MEASURES = (("P7", starts), ("P8", rates), ("P8", spreads))
 
 if __name__ == "__main__":
-    main()
+    main(MEASURES, __doc__)

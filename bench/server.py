@@ -1,72 +1,36 @@
 """P12, P13: how quick the server takes records in, and answers what a dashboard asks.
 
-Usage: server.py [--quick]
+Usage: server.py [--quick] [--only P12]
 
 The server is a process of its own, asked over a kept-alive connection; an ingest request ends when its answer is there,
 that is after the commit. The floor of P12 puts the same points into a bare SQLite table with the same durability, a
 transaction a request, without HTTP, parsing, identities or names; that of P13 reads the same rows, from such a table
-and from our own, with nothing behind.
+and from our own, with nothing behind. Peers: a real MLflow
+server with SQLite behind it, and trackio's store in process.
 """
 
 import contextlib
-import json
 import math
-import os
 import sqlite3
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import urllib3
-
-from flashtrial.core import env
+from benchkit.ingest_peers import figures_of_peers
+from benchkit.instance import Server, serving
+from benchkit.program import Options, main
+from benchkit.rows import Row
+from benchkit.timing import in_turn
 from flashtrial.protocol.records import Batch, encode_batches, encode_record
 
-QUICK = "--quick" in sys.argv
-POINTS_OF_ONE = 200_000 if QUICK else 1_000_000
 RUNS, COLUMNS = 1_000, 20
 START_MS = 1_700_000_000_000
+SHAPES = ((1000, 10), (1000, 1), (10, 10), (1, 10))
+LEAST_POINTS_PER_S, MOST_BYTES_A_POINT = 500_000, 12
+SEALED_DEADLINE_S = 30.0
 BARE = "SELECT step, time_ms, value FROM points WHERE series = 0 AND step BETWEEN ? AND ?"
-
-
-def row(name: str, ours: str, floor: str, ratio: float | None, goal: str) -> None:
-    print(f"| {name} | {ours} | {floor} | {'' if ratio is None else f'{ratio:.2f}'} | {goal} |", flush=True)
-
-
-class Server:
-    """A server of `home`, over one connection."""
-
-    def __init__(self, home: Path, url: str) -> None:
-        self.database = home / "server.db"
-        self._pool = urllib3.connection_from_url(url, maxsize=1, block=True)
-
-    def ingest(self, body: bytes) -> None:
-        answer = self._pool.request(
-            "POST", "/api/v1/ingest", body=body, headers={"Content-Type": "application/msgpack"}
-        )
-        assert answer.status == 200, answer.data
-        assert not any(result["refused"] for result in answer.json()["results"])
-
-    def get(self, path: str) -> bytes:
-        answer = self._pool.request("GET", path)
-        assert answer.status == 200, answer.data
-        return answer.data
-
-
-@contextlib.contextmanager
-def serving(home: Path) -> Iterator[Server]:
-    command = [sys.executable, "-m", "flashtrial.cli"]
-    environment = {**env.snapshot(), env.HOME: str(home)}
-    up = [*command, "up", "--detach", "--no-runpod", "--port", "0"]
-    subprocess.run(up, env=environment, check=True, capture_output=True)
-    try:
-        yield Server(home, json.loads((home / "instance.json").read_bytes())["url"])
-    finally:
-        subprocess.run([*command, "down"], env=environment, check=True, capture_output=True)
 
 
 def value(seq: int, number: int) -> float:
@@ -105,30 +69,55 @@ def insert(connection: sqlite3.Connection, first: int, records: int, metrics: in
     connection.execute("COMMIT")
 
 
-def took_s(action: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    action()
-    return time.perf_counter() - begun
+def points_of_one(options: Options) -> int:
+    return 200_000 if options.quick else 1_000_000
 
 
-def ingest(server: Server, directory: Path, records: int, metrics: int, requests: int) -> None:
-    """P12: requests of one shape, each followed by its floor."""
+def ingests(options: Options) -> Iterator[Row]:
+    """P12: requests of four shapes, each followed by its floor; then peers; then what it all takes on disk."""
+    with tempfile.TemporaryDirectory() as directory, serving(Path(directory) / "home") as server:
+        ours = {
+            shape: ingest(
+                server, Path(directory), *shape, (5 if options.quick else 15) * (1 if shape[0] == 1000 else 4)
+            )
+            for shape in SHAPES
+        }
+        theirs = figures_of_peers(Path(directory) / "peers", SHAPES, options.quick)
+        for shape, (mine_s, floor_s) in ours.items():
+            yield ingest_row(
+                *shape, mine_s, floor_s, {name: each.shapes.get(shape, each.missing) for name, each in theirs.items()}
+            )
+        fill_curve(server, points_of_one(options))
+        sizes = {name: each.size or each.missing for name, each in theirs.items()}
+        yield size_on_disk(server, "", sizes)
+        fill_runs(server)
+        yield size_on_disk(server, f", {RUNS:,} runs of {COLUMNS} metrics with one point each among them", {})
+
+
+def ingest(server: Server, directory: Path, records: int, metrics: int, requests: int) -> tuple[float, float]:
+    """Medians of seconds a request: ours, the floor's."""
     run = f"run_{records}_{metrics}"
-    bodies = [body(run, 1 + number * records, records, metrics) for number in range(requests)]
-    ours, theirs = [], []
+    bodies = iter([body(run, 1 + number * records, records, metrics) for number in range(requests)])
+    firsts = iter(range(1, requests * records + 1, records))
     with contextlib.closing(table(directory / f"{run}.db")) as floor:
-        for number, each in enumerate(bodies):
-            ours.append(took_s(lambda each=each: server.ingest(each)))
-            theirs.append(took_s(lambda number=number: insert(floor, 1 + number * records, records, metrics)))
-    mine, floor_s = statistics.median(ours), statistics.median(theirs)
-    goal = "≥ 500,000 points/s" if records == 1000 else ""
-    row(
-        f"P12 ingest, {records} records x {metrics} metrics a request",
-        f"{records / mine:,.0f} records/s, {records * metrics / mine:,.0f} points/s, {mine * 1e3:.1f} ms",
-        f"{records * metrics / floor_s:,.0f} points/s",
-        mine / floor_s,
-        goal,
-    )
+        taken = in_turn(
+            requests,
+            lambda: server.ingest(next(bodies)),
+            lambda: insert(floor, next(firsts), records, metrics),
+        )
+    ended = encode_record(requests * records + 1, "state", START_MS, {"status": "finished"})
+    server.ingest(encode_batches([Batch(run, "wr_1", ended)]))
+    return statistics.median(taken[0]), statistics.median(taken[1])
+
+
+def ingest_row(records: int, metrics: int, mine_s: float, floor_s: float, theirs: dict[str, str]) -> Row:
+    points = records * metrics
+    rate = points / mine_s
+    ours = f"{rate:,.0f} points/s, {mine_s * 1e3:.1f} ms a request"
+    floor = f"bare SQLite, a transaction each {points / floor_s:,.0f} points/s"
+    goal, met = ("≥ 500,000 points/s", rate >= LEAST_POINTS_PER_S) if records == 1000 else ("", None)
+    what = f"ingest to commit, {records} records x {metrics} metrics a request; machine"
+    return Row("P12", what, ours, floor, theirs, mine_s / floor_s, goal, met)
 
 
 def points_in(database: Path) -> int:
@@ -138,16 +127,36 @@ def points_in(database: Path) -> int:
     return int(count)
 
 
-def size_on_disk(server: Server) -> None:
+def wait_until_sealed(database: Path) -> None:
+    """Until no ended run has points outside of blocks, or the deadline."""
+    sql = """
+        SELECT count(*) FROM tails JOIN series ON tails.series = series.number JOIN runs ON series.run = runs.number
+        WHERE runs.id IN ('run_long', 'run_1000_10')
+    """
+    deadline = time.monotonic() + SEALED_DEADLINE_S
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        while connection.execute(sql).fetchone()[0] and time.monotonic() < deadline:
+            time.sleep(0.2)
+
+
+def size_on_disk(server: Server, with_what: str, theirs: dict[str, str]) -> Row:
+    wait_until_sealed(server.database)
     points = points_in(server.database)
     per_point = server.database.stat().st_size / points
-    row(f"P12 size on disk of {points:,} points", f"{per_point:.1f} bytes a point", "", None, "≤ 12 bytes")
+    what = f"size on disk of {points:,} points after compaction{with_what}"
+    goal, met = f"≤ {MOST_BYTES_A_POINT} bytes", per_point <= MOST_BYTES_A_POINT
+    return Row("P12", what, f"{per_point:.1f} bytes a point", "", theirs, goal=goal, met=met)
 
 
-def fill(server: Server) -> None:
-    """One metric of a million points; a thousand runs of twenty."""
-    for first in range(1, POINTS_OF_ONE, 10_000):
+def fill_curve(server: Server, points: int) -> None:
+    """A run that has ended, with one metric."""
+    for first in range(1, points, 10_000):
         server.ingest(body("run_long", first, 10_000, 1))
+    ended = encode_record(points + 1, "state", START_MS + 250 * points, {"status": "finished"})
+    server.ingest(encode_batches([Batch("run_long", "wr_1", ended)]))
+
+
+def fill_runs(server: Server) -> None:
     batches = []
     for number in range(RUNS):
         state = {"status": "running", "name": f"run {number}", "config": {"learning_rate": 0.1, "layers": number}}
@@ -159,57 +168,45 @@ def fill(server: Server) -> None:
     server.ingest(encode_batches(batches))
 
 
-def ask(name: str, server: Server, path: str, floor: Callable[[], object], goal: str) -> None:
+def ask(what: str, server: Server, path: str, floor: Callable[[], object], most_ms: float) -> Row:
     """P13: one question, each time followed by its floor."""
-    ours, theirs = [], []
-    for _ in range(9):
-        ours.append(took_s(lambda: server.get(path)))
-        theirs.append(took_s(floor))
-    mine, floor_s = statistics.median(ours), statistics.median(theirs)
-    row(f"P13 {name}", f"{mine * 1e3:.1f} ms", f"{floor_s * 1e3:.0f} ms", mine / floor_s, goal)
+    mine, floor_s = (statistics.median(each) for each in in_turn(9, lambda: server.get(path), floor))
+    told = f"the same rows of bare SQLite {floor_s * 1e3:.0f} ms"
+    goal, met = f"≤ {most_ms:.0f} ms", mine * 1e3 <= most_ms
+    return Row("P13", what, f"{mine * 1e3:.1f} ms", told, {}, mine / floor_s, goal, met)
 
 
-def charts(server: Server, directory: Path) -> None:
+def questions(options: Options) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as directory, serving(Path(directory) / "home") as server:
+        fill_curve(server, points_of_one(options))
+        fill_runs(server)
+        wait_until_sealed(server.database)
+        yield from charts(server, Path(directory), points_of_one(options))
+        yield runs_list(server)
+
+
+def charts(server: Server, directory: Path, points: int) -> Iterator[Row]:
     """P13: a curve of many points, whole, zoomed into, and the newest of it."""
     with contextlib.closing(table(directory / "long.db")) as bare:
-        insert(bare, 1, POINTS_OF_ONE, 1)
+        insert(bare, 1, points, 1)
         for what, first, last in (
-            (f"chart of {POINTS_OF_ONE:,} points thinned to 1,000", 1, POINTS_OF_ONE),
-            ("its middle half", POINTS_OF_ONE // 4, 3 * POINTS_OF_ONE // 4),
-            ("its last 5,000", POINTS_OF_ONE - 4_999, POINTS_OF_ONE),
+            (f"chart of {points:,} points thinned to 1,000", 1, points),
+            ("its middle half", points // 4, 3 * points // 4),
+            ("its last 5,000", points - 4_999, points),
         ):
             path = f"/api/v1/runs/run_long/metrics?name=metric_0&points=1000&start={first}&end={last}"
-            ask(what, server, path, lambda steps=(first, last): bare.execute(BARE, steps).fetchall(), "≤ 50 ms")
+            yield ask(what, server, path, lambda steps=(first, last): bare.execute(BARE, steps).fetchall(), 50)
 
 
-def lists(server: Server) -> None:
+def runs_list(server: Server) -> Row:
     """P13: what the dashboard's table asks."""
     sql = "SELECT runs.id, series.name, points, last_value FROM runs JOIN series ON run = runs.number"
     with contextlib.closing(sqlite3.connect(server.database)) as connection:
-        path = f"/api/v1/runs?limit={RUNS}"
-        ask(
-            f"list of {RUNS:,} runs x {COLUMNS} columns",
-            server,
-            path,
-            lambda: connection.execute(sql).fetchall(),
-            "≤ 100 ms",
-        )
+        what = f"list of {RUNS:,} runs x {COLUMNS} columns"
+        return ask(what, server, f"/api/v1/runs?limit={RUNS}", lambda: connection.execute(sql).fetchall(), 100)
 
 
-def main() -> None:
-    os.environ.pop(env.URL, None)
-    print("| what | ours | floor | ratio | goal |\n|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as directory, serving(Path(directory) / "home") as server:
-        requests = 5 if QUICK else 15
-        ingest(server, Path(directory), 1000, 10, requests)
-        ingest(server, Path(directory), 1000, 1, requests)
-        ingest(server, Path(directory), 10, 10, 50)
-        ingest(server, Path(directory), 1, 10, 50)
-        fill(server)
-        size_on_disk(server)
-        charts(server, Path(directory))
-        lists(server)
-
+MEASURES = (("P12", ingests), ("P13", questions))
 
 if __name__ == "__main__":
-    main()
+    main(MEASURES, __doc__)

@@ -1,0 +1,1 @@
+"""What the benchmarks share: rows and their table, arguments, quantiles, floors, peers."""
