@@ -92,9 +92,7 @@ def test_what_lies_before_damage_is_stored_and_what_lies_behind_is_not(server: T
     assert "checksum" in result["error"]
 
 
-@pytest.mark.parametrize(
-    "names", ["../../etc/passwd", "<script>alert(1)</script>", "☃ 🚀", "a'; DROP TABLE runs;--", "\0"]
-)
+@pytest.mark.parametrize("names", ["../../etc/passwd", "<script>alert(1)</script>", "☃ 🚀", "a'; DROP TABLE runs;--"])
 def test_any_text_is_a_name(server: TrackingClient, names: str) -> None:
     server.ingest(batch(names, state(1, "running", name=names, project=names, tags=[names]), metric(2, {names: 1})))
     (run,) = server.get("/api/v1/runs").json()["runs"]
