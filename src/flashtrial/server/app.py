@@ -24,6 +24,7 @@ from flashtrial.server.dispatcher.cors import LOCAL_FRONT_ENDS, PREFIX, Dispatch
 from flashtrial.server.events import EventHub
 from flashtrial.server.files.blobs import BlobStore
 from flashtrial.server.files.cleanup import remove_forgotten
+from flashtrial.server.inflation import Inflation
 from flashtrial.server.repository import Repository
 from flashtrial.server.routes import (
     blobs,
@@ -146,6 +147,7 @@ def _add_guards(app: FastAPI, settings: ServerSettings, clock: Clock) -> None:
     """The last one added is the first that a request meets."""
     limited, streamed = ("/api", PREFIX, *neighbours.PREFIXES), neighbours.STREAMED
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, prefixes=limited, except_below=streamed)
+    app.add_middleware(Inflation, path="/api/v1/ingest")
     app.add_middleware(BodyPatience, patience_s=settings.body_patience_s)
     if settings.token is not None:
         app.add_middleware(

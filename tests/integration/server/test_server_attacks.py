@@ -1,6 +1,7 @@
 """The attack table of docs/reference-security.md, against the running server: requests that mean harm, one by one."""
 
 import gzip
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -285,8 +286,12 @@ def test_a_second_host_of_a_request_is_not_believed(server: TrackingClient) -> N
     assert exchange(server.port, b"GET /api/v1/runs HTTP/1.0\r\n\r\n").status == 403
 
 
-@pytest.mark.parametrize("coding", ["gzip", "zstd", "deflate", "br", "gzip, gzip"])
-@pytest.mark.parametrize("path", ["/api/v1/ingest", "/ingest/metrics", "/api/2.0/mlflow/runs/log-batch", "/files"])
+_UNPACKED = ("/api/v1/ingest", "gzip")  # up to the limit on bodies: see test_server_inflation
+_PATHS = ("/api/v1/ingest", "/ingest/metrics", "/api/2.0/mlflow/runs/log-batch", "/files")
+_CODINGS = ("gzip", "zstd", "deflate", "br", "gzip, gzip")
+
+
+@pytest.mark.parametrize(("path", "coding"), [one for one in itertools.product(_PATHS, _CODINGS) if one != _UNPACKED])
 def test_a_small_body_never_becomes_a_large_one(server: TrackingClient, path: str, coding: str) -> None:
     bomb = gzip.compress(b"[" + b" " * 10_000_000 + b"]")
     answer = server.request("POST", path, bomb, {**JSON, "Content-Encoding": coding})

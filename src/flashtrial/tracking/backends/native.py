@@ -6,6 +6,7 @@ included, since they say nothing about the records.
 """
 
 import email.utils
+import gzip
 import json
 import os
 import time
@@ -18,12 +19,16 @@ from typing import TypeVar
 import urllib3
 
 from flashtrial.protocol.records import Batch, encode_batches
-from flashtrial.tracking.address import Address, address_from
+from flashtrial.tracking.address import Address, address_from, is_loopback
 from flashtrial.tracking.backends.base import BatchReceipt, Outage, RefusedRecord, Rejected, WriterNotice
 
 INGEST_PATH = "/api/v1/ingest"
 HEARTBEAT_PATH = "/api/v1/heartbeat"
 CONTENT_TYPE = "application/msgpack"
+# Level 1 leaves 0.2 (lines) to 0.4 (metrics) of a body at some 120 MB/s: worth it on whatever is slower than that, as
+# networks are and loopback is not.
+PACKING_LEVEL = 1
+LEAST_PACKED_BYTES = 4096
 SENT_MS = "Flashtrial-Sent-Ms"  # our clock when a request left, by which a server tells how far clocks differ
 
 CONNECT_TIMEOUT_S = 5.0
@@ -51,15 +56,27 @@ class NativeBackend:
 
     name = "native"
 
-    def __init__(self, find_address: Callable[[], Address]) -> None:
+    def __init__(self, find_address: Callable[[], Address], is_near: Callable[[str], bool] = is_loopback) -> None:
+        """What goes to an address that `is_near` is not compressed."""
         self._find_address = find_address
+        self._is_near = is_near
+        self._unpacked: set[str] = set()  # addresses that take nothing compressed
         timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S)
         self._pool = urllib3.PoolManager(num_pools=2, retries=False, timeout=timeout)
 
     def send(self, batches: Sequence[Batch]) -> tuple[BatchReceipt, ...]:
         address = self._find_address()
         body = encode_batches(list(batches))
-        return self._post(address, INGEST_PATH, CONTENT_TYPE, body, partial(read_answer, address.url, len(batches)))
+        read = partial(read_answer, address.url, len(batches))
+        if len(body) >= LEAST_PACKED_BYTES and address.url not in self._unpacked and not self._is_near(address.url):
+            packed = gzip.compress(body, PACKING_LEVEL, mtime=0)
+            try:
+                return self._post(
+                    address, INGEST_PATH, CONTENT_TYPE, packed, partial(_unless_unpacked, read), encoding="gzip"
+                )
+            except PackingRefused:
+                self._unpacked.add(address.url)
+        return self._post(address, INGEST_PATH, CONTENT_TYPE, body, read)
 
     def beat(self, notices: Sequence[WriterNotice], every_s: float) -> bool:
         """See `PulseBackend`. False by a server that has no such route."""
@@ -75,9 +92,13 @@ class NativeBackend:
         content_type: str,
         body: bytes,
         read: Callable[[urllib3.BaseHTTPResponse], T],
+        *,
+        encoding: str = "identity",
     ) -> T:
         """What `read` makes of the answer. Raises `Outage`, and what `read` raises."""
         headers = {"Content-Type": content_type, SENT_MS: str(time.time_ns() // 1_000_000)}
+        if encoding != "identity":
+            headers["Content-Encoding"] = encoding
         if address.token:
             headers["Authorization"] = f"Bearer {address.token}"
         try:
@@ -95,6 +116,18 @@ class NativeBackend:
 
     def close(self) -> None:
         self._pool.clear()
+
+
+class PackingRefused(Exception):
+    """Raised when a server, or something before it, takes no compressed body."""
+
+
+def _unless_unpacked(read: Callable[[urllib3.BaseHTTPResponse], T], answer: urllib3.BaseHTTPResponse) -> T:
+    """What `read` makes of the answer to a compressed request. Raises `PackingRefused`, and what `read` raises."""
+    if answer.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+        answer.close()
+        raise PackingRefused
+    return read(answer)
 
 
 def read_answer(url: str, batches: int, answer: urllib3.BaseHTTPResponse) -> tuple[BatchReceipt, ...]:
