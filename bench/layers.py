@@ -46,7 +46,7 @@ def row(row_id: str, what: str, ours: list[float], floor: list[float], goal: str
     """`floor` is told as `peer`; `most_ms` is a limit of ours."""
     mine, theirs = statistics.median(ours) * 1000, statistics.median(floor) * 1000
     told = f"{peer} {theirs:.2f} ms"
-    return Row(row_id, what, f"{mine:.2f} ms", told, {}, mine / theirs, goal, mine <= most_ms)
+    return Row(row_id, what, f"{mine:.2f} ms", told, {}, mine / theirs, goal, mine <= most_ms if goal else None)
 
 
 def look_at_metadata() -> None:

@@ -47,7 +47,7 @@ DEADLINE_S = 120.0
 
 def starts(options: Options) -> Iterator[Row]:
     """P7: medians of rounds in which each is started once."""
-    rounds = [measure_start() for _ in range(1 if options.quick else 5)]
+    rounds = [measure_start() for _ in range(1 if options.quick else 3)]
     took = {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
     bare, imported, sdk, peer_first, first = took.values()
     floor = f"bare Python {bare:.2f} s<br>`import runpod` {sdk:.2f} s"
@@ -67,7 +67,7 @@ def rates(options: Options) -> Iterator[Row]:
         "ours8": (ours(), 8, jobs),
     }
     taken: dict[str, list[float]] = {name: [] for name in ("floor", *loops)}
-    for _ in range(1 if options.quick else 3):
+    for _ in range(1 if options.quick else 2):
         taken["floor"].append(floor_rate(jobs))
         for name, (command, concurrency, count) in loops.items():
             taken[name].append(loop_rate(command, concurrency, count))

@@ -32,7 +32,7 @@ BENCHMARKS = {
     "tracking": ("P10", "P11", "P22"),
     "server": ("P12", "P13"),
 }
-DEADLINE_S = 600
+DEADLINE_S = 900
 
 
 def chosen(only: frozenset[str]) -> dict[str, tuple[str, ...]]:

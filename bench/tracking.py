@@ -119,7 +119,7 @@ def calls_of_peers(options: Options) -> Iterator[Row]:
                 if subject.name in missing:
                     continue
                 directory = Path(root) / f"{subject.script}-{number}"
-                calls, most_s = (300, 0.5) if options.quick else (5_000, 1.5)
+                calls, most_s = (300, 0.5) if options.quick else (5_000, 1.0)
                 try:
                     more = variables_of(subject, server, directory, sends=False)
                     told.setdefault(subject, []).append(peers.ask(subject, "log", directory, calls, most_s, more))
@@ -164,7 +164,7 @@ def survivors(options: Options) -> Iterator[Row]:
 
 def survived(subject: Subject, directory: Path, more: Mapping[str, str], calls: int) -> str:
     try:
-        logged = peers.ask(subject, "kill", directory, calls, 5, more)["calls"]
+        logged = peers.ask(subject, "kill", directory, calls, 3, more)["calls"]
         count = peers.ask(subject, "count", directory, calls, 5, more)["count"]
     except PeerFailed as error:
         return "not counted" if str(error).startswith("count") else str(error)
@@ -194,7 +194,7 @@ def finishing(options: Options) -> Iterator[Row]:
 def finished(subject: Subject, server: Server, directory: Path, calls: int) -> tuple[float, int, int | None]:
     """Seconds of `finish`, how many logs were made, and how many of them the server has (None: it is none of ours)."""
     more = variables_of(subject, server, directory, sends=True)
-    told = peers.ask(subject, "finish", directory, calls, 10, more, timeout_s=150)
+    told = peers.ask(subject, "finish", directory, calls, 6, more, timeout_s=150)
     is_sent = subject is OURS or subject.needs_server
     return told["finish_s"], told["calls"], server.points(directory.name, METRIC) if is_sent else None
 
@@ -236,7 +236,7 @@ def import_time(options: Options) -> Iterator[Row]:
             codes[peer.name] = (peer.python(), peer.statement)
         except PeerFailed as error:
             theirs[peer.name] = str(error)
-    seconds = import_seconds(codes, 2 if options.quick else 7)
+    seconds = import_seconds(codes, 1 if options.quick else 5)
     bare_s = seconds["bare Python"]
     theirs |= {peer.name: f"{1e3 * (seconds[peer.name] - bare_s):,.0f} ms" for peer in PEERS if peer.name in seconds}
     for what in ("import flashtrial", "from flashtrial import init"):
