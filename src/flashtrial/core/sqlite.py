@@ -21,11 +21,12 @@ class DatabaseFromTheFuture(FlashtrialError):
     """Raised when a database was written by a newer flashtrial; upgrade flashtrial to open it."""
 
 
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+def connect(path: Path, *, read_only: bool = False, shrinks: bool = False) -> sqlite3.Connection:
     """A connection in WAL mode that waits up to 10 s for a lock; transactions are explicit (see `transaction`).
 
     A file that is made here only its owner can read, whatever its directory allows: SQLite's own files beside it get
-    the same mode. Raises OSError where it cannot be made.
+    the same mode. With `shrinks`, one that is made here can give back room with ``PRAGMA incremental_vacuum``.
+    Raises OSError where it cannot be made.
     """
     if not read_only:
         _make_private(path)
@@ -35,6 +36,8 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     )
     connection.execute("PRAGMA foreign_keys = ON")
     if not read_only:
+        if shrinks:  # ahead of WAL, which makes the first page; of an older file it changes nothing
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
     return connection

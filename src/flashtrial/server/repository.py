@@ -20,7 +20,7 @@ from flashtrial.server.masking import masked_batch
 from flashtrial.server.retention import RetentionRules, removable
 from flashtrial.server.schema import MIGRATIONS
 from flashtrial.server.storage.batches import Arrival, BatchResult, store_batch
-from flashtrial.server.storage.chores import Sealing
+from flashtrial.server.storage.chores import Sealing, give_back_some
 from flashtrial.server.storage.heartbeats import WriterSight, store_sights
 from flashtrial.server.storage.removal import Removal, ended_runs, remove_runs
 from flashtrial.server.storage.run_rows import settle_all
@@ -159,7 +159,7 @@ class Repository:
 
     def _open(self) -> None:
         files.ensure_private_dir(self._path.parent)
-        self._connection = sqlite.connect(self._path)
+        self._connection = sqlite.connect(self._path, shrinks=True)
         # Acknowledged means committed, and a client deletes what was acknowledged: so synced, too, not only written.
         self._connection.execute("PRAGMA synchronous = FULL")
         sqlite.migrate(self._connection, MIGRATIONS)
@@ -172,7 +172,7 @@ class Repository:
 
     def _chore(self) -> bool:
         assert self._connection is not None
-        return self._sealing.seal_some(self._connection)
+        return self._sealing.seal_some(self._connection) or give_back_some(self._connection)
 
     def _commit(self, group: Sequence[Work[object]]) -> Sequence[object]:
         assert self._connection is not None

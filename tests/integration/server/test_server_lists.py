@@ -16,6 +16,7 @@ from flashtrial.server.retention import RetentionRules
 from flashtrial.server.settings import ServerSettings
 from flashtrial.testing.clock import FakeClock
 from testkit.tracking_server import TrackingClient, batch, metric, state, tracking_server
+from testkit.waiting import wait_until
 
 
 @pytest.fixture
@@ -122,6 +123,22 @@ def test_removing_a_run_removes_the_contents_that_only_it_named(flashtrial_home:
             (blobs / sha256[:2] / sha256).write_bytes(name.encode())
         assert server.request("DELETE", "/api/v1/runs/a").status == 200
         assert [path.read_bytes() for path in blobs.glob("??/*") if path.is_file()] == [b"shared"]
+
+
+def test_the_file_shrinks_when_much_was_removed(flashtrial_home: Path) -> None:
+    path = flashtrial_home / "server.db"
+    line = "x" * 4000
+    with tracking_server(flashtrial_home) as server:
+        for start in range(1, 4000, 1000):
+            numbers = range(start, start + 1000)
+            lines = [{"stream": "stdout", "line": number, "text": f"{number}{line}"} for number in numbers]
+            frames = [encode_record(seq, "console", seq, one) for seq, one in zip(numbers, lines, strict=True)]
+            server.ingest(batch("loud", *frames))
+        server.ingest(batch("kept", metric(1, {"x": 1.0})))
+        before = path.stat().st_size
+        assert server.request("DELETE", "/api/v1/runs/loud").status == 200
+        wait_until(lambda: path.stat().st_size < before / 2, 30, "the file to shrink")
+        assert server.points("kept", "x") == [[1, 1000, 1.0]]
 
 
 def test_retention_removes_ended_runs_and_spares_the_kept_and_the_parents(flashtrial_home: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the writer's thread does while nobody waits: sealing the open tails of runs that have ended."""
+"""What the writer's thread does while nobody waits: sealing tails of runs that have ended, giving back free room."""
 
 import sqlite3
 from collections.abc import Iterable
@@ -7,6 +7,8 @@ from flashtrial.core import sqlite
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.server.storage.point_store import SEAL_AT_END_POINTS, Tail, seal
 
+KEPT_PAGES = 1024  # 4 MiB
+_PAGES_AT_ONCE = 256
 _AT_ONCE = 50  # tails in a transaction: a few ms, since somebody may come meanwhile
 
 
@@ -42,6 +44,20 @@ class Sealing:
                     self._runs.add(run_id)
                 return True
         return False
+
+
+def give_back_some(connection: sqlite3.Connection) -> bool:
+    """Give some free pages back to the disk where there are many; whether there are more. Some are kept for what comes.
+
+    Files that were made before this could be do not shrink: their pages are used again.
+    """
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    if free <= max(KEPT_PAGES, pages // 8):
+        return False
+    connection.execute(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})").fetchall()
+    (left,) = connection.execute("PRAGMA freelist_count").fetchone()
+    return bool(left < free)
 
 
 def _long_tails(connection: sqlite3.Connection, run_id: str) -> list[Tail]:
