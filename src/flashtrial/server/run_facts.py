@@ -75,10 +75,25 @@ def _of_owner(news: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_guest(news: Mapping[str, Any], facts: RunFacts) -> dict[str, Any]:
-    """The same of a writer whose run it is not: that it fails says something of the run, that it ends does not."""
+    """The same of a writer whose run it is not: that it fails says something of the run, that it ends does not.
+
+    Where nobody owns the run, `ended_by_guests` has the last word.
+    """
     if news["status"] == RunStatus.FAILED or facts.status is RunStatus.CREATED:
         return _of_owner(news)
     return {name: value for name, value in news.items() if name not in ("status", "reason")}
+
+
+def ended_by_guests(facts: RunFacts, history: Iterable[Change]) -> RunFacts:
+    """A run that only guests opened, of which `history` is all: over with the last of them, as the worst of them."""
+    told = {change.writer: change for change in in_order(history) if change.kind is RecordKind.STATE}
+    if not told or not all(RunStatus(last.body["status"]).is_finished for last in told.values()):
+        return facts
+    worst = max(told.values(), key=lambda last: _BADNESS.index(last.body["status"]))
+    return replace(facts, status=RunStatus(worst.body["status"]), reason=worst.body.get("reason"))
+
+
+_BADNESS = (RunStatus.FINISHED, RunStatus.STOPPED, RunStatus.INTERRUPTED, RunStatus.LOST, RunStatus.FAILED)
 
 
 def in_order(changes: Iterable[Change]) -> list[Change]:

@@ -61,6 +61,25 @@ def test_guests_and_copies_end_no_run_and_a_new_owner_goes_on(server: TrackingCl
     assert _stands(server) == ("finished", None)
 
 
+def test_a_run_that_only_guests_opened_ends_with_the_last_of_them(server: TrackingClient) -> None:
+    guests = ("g1", "g2")
+    server.ingest(*(batch("r", state(1, "running", guest=True), writer_id=guest) for guest in guests))
+    server.ingest(batch("r", state(2, "failed", guest=True, reason="boom"), writer_id="g1"))
+    server.ingest(batch("r", state(2, "finished", guest=True), writer_id="g2"))
+    assert _stands(server) == ("failed", "boom")
+    server.ingest(batch("r", state(3, "running"), writer_id="owner"))
+    assert _stands(server)[0] == "running"
+
+
+def test_a_run_of_guests_that_died_is_interrupted(server: TrackingClient) -> None:
+    server.ingest(batch("r", state(1, "running", guest=True), writer_id="g1"))
+    server.ingest(batch("r", state(1, "running", guest=True), writer_id="g2"))
+    server.ingest(batch("r", state(2, "finished", guest=True), writer_id="g2"))
+    assert _stands(server)[0] == "running"
+    _beat(server, _writer("gone", writer_id="g1", role="guest"), _writer("gone", writer_id="g2", role="guest"))
+    assert _stands(server)[0] == "interrupted"
+
+
 def test_heartbeats_of_the_unknown_change_nothing_and_bad_ones_are_told_so(server: TrackingClient) -> None:
     assert _beat(server, _writer("alive", run_id="unknown")) == 200
     assert server.get("/api/v1/runs/unknown").status == 404

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flashtrial.protocol.records import RecordKind
 from flashtrial.protocol.trials import RunStatus
-from flashtrial.server.run_facts import Change, fold, merged
+from flashtrial.server.run_facts import Change, ended_by_guests, fold, merged
 
 json_maps = st.recursive(
     st.dictionaries(st.sampled_from("abc"), st.integers()),
@@ -80,6 +81,27 @@ def test_a_guest_neither_opens_nor_ends_a_run_but_its_failure_is_one() -> None:
     broken = fold("r", [opened, joined, failed])
     assert (broken.status, broken.reason, broken.config) == (RunStatus.FAILED, "out of memory", {"rank": 1})
     assert fold("r", [opened, joined, failed, ended]).status is RunStatus.FINISHED
+
+
+@pytest.mark.parametrize(
+    ("ends", "status"),
+    [
+        (["finished"], "finished"),
+        (["finished", None], "running"),
+        (["finished", "finished"], "finished"),
+        (["failed", "finished"], "failed"),
+        (["finished", "interrupted"], "interrupted"),
+    ],
+)
+def test_a_run_that_only_guests_opened_ends_with_the_last_of_them_as_the_worst(
+    ends: list[str | None], status: str
+) -> None:
+    history = []
+    for number, end in enumerate(ends):
+        history.append(_state(f"g{number}", 1, 1 + number, "running", guest=True))
+        history += [_state(f"g{number}", 2, 10 + number, end, guest=True, reason=f"of {number}")] if end else []
+    assert ended_by_guests(fold("r", history), history).status == status
+    assert ended_by_guests(fold("r", []), []).status is RunStatus.CREATED
 
 
 def test_config_is_merged_deeply_and_tags_are_replaced() -> None:

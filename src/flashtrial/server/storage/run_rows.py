@@ -10,7 +10,7 @@ from flashtrial.protocol.records import RecordKind
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.server.liveness import Beat, Owner, Role, Silence, Standing, standing
 from flashtrial.server.records import ChangeRecord
-from flashtrial.server.run_facts import Change, RunFacts, fold, keyed
+from flashtrial.server.run_facts import Change, RunFacts, ended_by_guests, fold, keyed
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +53,14 @@ def _fold(connection: sqlite3.Connection, run: RunKey, writer: int, news: Sequen
     facts, folded_ms, folded_writer = facts_in_row(connection, run)
     writer_id = news[0].writer
     is_later = folded_ms is not None and (max(ms, news[0].time_ms), writer_id) >= (folded_ms, folded_writer)
-    if is_later and news[0].seq > seq:
+    has_owner = bool(_of_role(connection, run.number, Role.OWNER))
+    if is_later and news[0].seq > seq and has_owner:
         facts = fold(run.id, news, facts)
         last = (max(ms, *(change.time_ms for change in news)), writer_id)
     else:
         history = changes_of(connection, run.number)
         facts = fold(run.id, history, _inherited(connection, run, history))
+        facts = facts if has_owner else ended_by_guests(facts, history)
         last = keyed(history)[-1][:2]
     connection.execute(
         "UPDATE writers SET change_seq = max(change_seq, ?), change_ms = max(change_ms, ?) WHERE number = ?",
@@ -134,8 +136,13 @@ def settle(connection: sqlite3.Connection, run: int, silence: Silence) -> bool:
 
 
 def _owners(connection: sqlite3.Connection, run: int) -> list[Owner]:
+    """Whoever can end the run: its owners, where there are none its guests."""
+    return _of_role(connection, run, Role.OWNER) or _of_role(connection, run, Role.GUEST)
+
+
+def _of_role(connection: sqlite3.Connection, run: int, role: Role) -> list[Owner]:
     rows = connection.execute(
-        "SELECT heard_ms, beat, gone_reason, host FROM writers WHERE run = ? AND role = ?", (run, Role.OWNER)
+        "SELECT heard_ms, beat, gone_reason, host FROM writers WHERE run = ? AND role = ?", (run, role)
     )
     return [Owner(heard_ms, Beat(beat) if beat else None, reason, host) for heard_ms, beat, reason, host in rows]
 
