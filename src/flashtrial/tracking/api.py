@@ -98,18 +98,21 @@ def init(  # noqa: PLR0917 - the order of the Pluto family, which scripts rely o
     name = name or said.name
     name = parse_name("name", name) if name else (readable_name(identity.run_id) if identity.is_new else None)
     own_tags = parse_tags(tags or (said.tags if identity.is_new else ()))
+    late_tags = own_tags if fork and inherit_tags else []  # those of the opening would take the place of the parent's
     opening = _opening(
         identity,
         project=effective.project if identity.is_new else project or said.project,
         name=name,
         config=None if config is None else effective.kept_config(parse_config(config)) or None,
-        tags=[*own_tags] or None,
+        tags=None if late_tags else [*own_tags] or None,
         fork=fork,
     )
     first_step = fork_step + 1 if fork and fork_step is not None else 0
     run = _open(identity, effective, opening, name or identity.run_id, own_tags, first_step=first_step)
     if identity.is_callers and said.tags and not tags:
-        run.add_tags(said.tags)
+        late_tags = [*said.tags]
+    if late_tags:
+        run.add_tags(late_tags)
     return run
 
 

@@ -369,3 +369,28 @@ def seqs_by_writer(lab: Lab) -> dict[str, list[int]]:
     for record in lab.records():
         found.setdefault(record.writer_id, []).append(record.seq)
     return found
+
+
+def test_a_daemon_thread_that_logs_to_the_end_gets_no_traceback(lab: Lab) -> None:
+    script = """
+import flashtrial, threading
+run = flashtrial.init()
+begun = threading.Event()
+def forever():
+    while True:
+        run.log({"x": 1.0})
+        begun.set()
+threading.Thread(target=forever, daemon=True).start()
+begun.wait()
+"""
+    ended = lab.run(script, **NO_SYNC)
+    assert (ended.status, ended.errors) == (0, ""), ended
+    assert lab.records()[-1].body["status"] == "finished"
+
+
+def test_finish_says_so_when_no_sync_process_can_be_started(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "urllib3.py").write_text("raise ImportError('it is broken')")
+    script = "import flashtrial\nprint(flashtrial.init().finish(timeout_s=4))"
+    ended = lab.run(script, PYTHONPATH=str(tmp_path))
+    assert "2 wait on this disk (nobody sends them: no sync process stays up" in ended.output, ended
+    assert "it is broken" in (lab.home / "logs" / "sync.log").read_text()

@@ -100,3 +100,55 @@ def test_two_hosts_processes_attach_to_one_run_by_its_id(lab: Lab, server: Track
     wait_until(lambda: server.get("/api/v1/runs/r").json()["status"] == "finished", TIMEOUT_S, "the run's end")
     run = server.get("/api/v1/runs/r").json()
     assert (run["name"], run["project"], sorted(run["tags"])) == ("n", "p", ["a", "eval"])
+
+
+def test_attempts_of_a_killed_run_are_kept_apart_with_their_own_points(lab: Lab, server: TrackingClient) -> None:
+    """Killed at step 5, started again from the checkpoint of step 3: one curve, and both attempts whole."""
+    first = """
+import flashtrial, os, signal
+run = flashtrial.init(run_id="run_1", resume=False)
+for step in range(6): run.log({"loss": 0.0}, step=step)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    second = """
+import flashtrial
+with flashtrial.init(run_id="run_1", resume=True) as run:
+    for step in range(3, 8): run.log({"loss": 1.0}, step=step)
+"""
+    lab.run(first)
+    assert lab.run(second).status == 0
+    lab.wait_until_synced()
+    answer = server.get("/api/v1/runs/run_1/metrics?name=loss&attempts=all").json()
+    found = [[[step, value] for step, _, value in attempt["points"]] for attempt in answer["attempts"]]
+    assert found == [[[step, 0.0] for step in range(6)], [[step, 1.0] for step in range(3, 8)]]
+    seen = [[step, value] for step, _, value in server.points("run_1", "loss")]
+    assert seen == [[0, 0.0], [1, 0.0], [2, 0.0], *([step, 1.0] for step in range(3, 8))]
+
+
+@pytest.mark.parametrize(
+    ("said", "config", "tags"),
+    [
+        ("", {"lr": 1, "opt": {"a": 1, "b": 2}}, []),
+        ("inherit_config=False, config={'lr': 3}", {"lr": 3}, []),
+        ("config={'opt': {'b': 3}}", {"lr": 1, "opt": {"a": 1, "b": 3}}, []),
+        ("inherit_tags=True", {"lr": 1, "opt": {"a": 1, "b": 2}}, ["base"]),
+        ("inherit_tags=True, tags=['own']", {"lr": 1, "opt": {"a": 1, "b": 2}}, ["base", "own"]),
+    ],
+)
+def test_a_fork_takes_along_what_it_says_and_goes_on_after_its_step(
+    lab: Lab, server: TrackingClient, said: str, config: object, tags: list[str]
+) -> None:
+    script = f"""
+import flashtrial
+with flashtrial.init(run_id="parent", resume=False, config={{"lr": 1, "opt": {{"a": 1, "b": 2}}}}, tags="base") as run:
+    for _ in range(5): run.log({{"loss": 0.0}})
+with flashtrial.init(run_id="child", resume=False, fork_run_id="parent", fork_step=2, {said}) as run:
+    run.log({{"loss": 1.0}})
+"""
+    assert lab.run(script).status == 0
+    lab.wait_until_synced()
+    run = server.get("/api/v1/runs/child").json()
+    assert (run["config"], sorted(run["tags"])) == (config, tags)
+    points = [[step, value] for step, _, value in server.points("child", "loss")]
+    assert points == [[0, 0.0], [1, 0.0], [2, 0.0], [3, 1.0]]
+    assert len(server.points("parent", "loss")) == 5
