@@ -47,8 +47,8 @@ def test_our_own_pages_and_names_pass(standing_server: TrackingClient) -> None:
 
 
 def test_allowed_names_and_origins_pass(flashtrial_home: Path) -> None:
-    allowed = {"allowed_hosts": ("box.lan",), "allowed_origins": ("http://127.0.0.1:5173",)}
-    with tracking_server(flashtrial_home, **allowed) as server:
+    names, origins = ("box.lan",), ("http://127.0.0.1:5173",)
+    with tracking_server(flashtrial_home, allowed_hosts=names, allowed_origins=origins) as server:
         assert server.get("/api/v1/runs", Host="box.lan:80", Origin="http://box.lan").status == 200
         assert server.get("/api/v1/runs", Origin="http://127.0.0.1:5173").status == 200
         assert server.get("/api/v1/runs", Origin="http://127.0.0.1:5174").status == 403
