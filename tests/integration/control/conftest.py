@@ -24,6 +24,19 @@ def experiment(server: TrackingClient, request: pytest.FixtureRequest) -> Experi
     return begun(server, request.node.name)
 
 
+@pytest.fixture(scope="module")
+def patient_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrackingClient]:
+    """As `server`, waiting for receipts as long as the real one: for tests in which they come."""
+    with tracking_server(tmp_path_factory.mktemp("patient") / "home") as client:
+        yield client
+
+
+@pytest.fixture
+def controlled(patient_server: TrackingClient, request: pytest.FixtureRequest) -> Experiment:
+    """A running experiment of this test's name, for a controller that answers."""
+    return begun(patient_server, request.node.name)
+
+
 @pytest.fixture
 def own_server(flashtrial_home: Path) -> Iterator[TrackingClient]:
     """One that waits for receipts as long as the real one, and knows nothing yet."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flashtrial.protocol.trials import TrialStatus
-from testkit.control import JSON, Experiment, begun, post
+from testkit.control import JSON, Experiment, post
 from testkit.tracking_server import Answer, TrackingClient
 from testkit.waiting import wait_until
 
@@ -29,8 +29,8 @@ def test_without_a_receipt_a_command_is_answered_202_and_goes_on_waiting(experim
     assert experiment.inbox().json() == {"commands": [command], "next": command["number"]}
 
 
-def test_whoever_commands_hears_of_the_receipt_at_once(own_server: TrackingClient) -> None:
-    experiment = begun(own_server)
+def test_whoever_commands_hears_of_the_receipt_at_once(controlled: Experiment) -> None:
+    experiment = controlled
     answers: list[Answer] = []
     asking = threading.Thread(target=lambda: answers.append(experiment.ask(1, "clone-modify", config={"lr": 1})))
     asking.start()

@@ -167,28 +167,26 @@ CALLS = [
 
 @pytest.mark.parametrize(("route", "more", "kind", "answered"), CALLS)
 def test_a_control_call_is_answered_by_the_controllers_receipt(
-    own_server: TrackingClient, route: str, more: dict[str, Any], kind: str, answered: dict[str, Any]
+    controlled: Experiment, route: str, more: dict[str, Any], kind: str, answered: dict[str, Any]
 ) -> None:
-    experiment = begun(own_server)
     judge = {"new_run_id": 5} if kind == "clone-modify" else {}
-    with controller(experiment, lambda _: judge) as seen:
-        answer = dispatcher(own_server, route, {"run_id": 1, **more})
+    with controller(controlled, lambda _: judge) as seen:
+        answer = dispatcher(controlled.server, route, {"run_id": 1, **more})
     assert (answer.status, answer.json()) == (200, answered)
     (command,) = seen
     assert (command["kind"], command["run_id"]) == (kind, 1)
     assert (
         command["seen_version"]
-        == experiment.server.get(f"/api/v1/experiments/{experiment.number}/trials/1").json()["version"]
+        == controlled.server.get(f"/api/v1/experiments/{controlled.number}/trials/1").json()["version"]
     )
     assert (command["config"], command["warm_start"]) == ({"lr": 1} if more else None, more.get("warm_start", False))
 
 
-def test_a_refusal_is_answered_by_its_kind(own_server: TrackingClient) -> None:
-    experiment = begun(own_server)
+def test_a_refusal_is_answered_by_its_kind(controlled: Experiment) -> None:
     for refusal, status in (("illegal", 409), ("stale", 409), ("invalid", 400), ("unknown_trial", 404)):
         told = {"refusal": refusal, "reason": f"it is {refusal}"}
-        with controller(experiment, lambda _, told=told: told):  # type: ignore[misc]
-            _is(dispatcher(own_server, "stop-run", {"run_id": "1"}), status, f"it is {refusal}")
+        with controller(controlled, lambda _, told=told: told):  # type: ignore[misc]
+            _is(dispatcher(controlled.server, "stop-run", {"run_id": "1"}), status, f"it is {refusal}")
 
 
 def test_without_a_controller_a_call_is_503_and_withdrawn_for_good(experiment: Experiment) -> None:
@@ -237,14 +235,14 @@ def test_a_page_that_cannot_be_is_400(server: TrackingClient, query: str) -> Non
     assert dispatcher(server, f"get-all-runs?{query}").status == 400
 
 
-def test_what_became_of_control_calls_is_told_in_lines(own_server: TrackingClient) -> None:
-    experiment = begun(own_server)
-    with controller(experiment, agree):
-        dispatcher(own_server, "stop-run", {"run_id": 1})
-    with controller(experiment, lambda _: {"refusal": "illegal", "reason": "it is stopped"}):
-        dispatcher(own_server, "stop-run", {"run_id": 1})
+def test_what_became_of_control_calls_is_told_in_lines(controlled: Experiment) -> None:
+    with controller(controlled, agree):
+        dispatcher(controlled.server, "stop-run", {"run_id": 1})
+    with controller(controlled, lambda _: {"refusal": "illegal", "reason": "it is stopped"}):
+        dispatcher(controlled.server, "stop-run", {"run_id": 1})
     lines = [
-        line.partition(" | ")[2] for line in dispatcher(own_server, "get-ic-logs", {"experiment_name": "exp"}).json()
+        line.partition(" | ")[2]
+        for line in dispatcher(controlled.server, "get-ic-logs", {"experiment_name": controlled.name}).json()
     ]
     assert lines == [
         "stop of run 1: asked for",
@@ -252,7 +250,7 @@ def test_what_became_of_control_calls_is_told_in_lines(own_server: TrackingClien
         "stop of run 1: asked for",
         "stop of run 1: refused (it is stopped)",
     ]
-    done = dispatcher(own_server, "all-operations").json()[1]
+    done = dispatcher(controlled.server, f"all-operations?experiment_name={controlled.name}").json()[1]
     assert (done["run_id"], done["status"], done["error"]) == (1, "COMPLETED", None)
     assert done["created_at"] <= done["processed_at"]
 
