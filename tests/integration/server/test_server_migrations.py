@@ -3,6 +3,8 @@
 import contextlib
 import math
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,36 @@ def test_an_old_database_is_read_as_it_is_and_brought_up_to_date_by_the_server(
     run = read_run(path, "r1")
     assert run is not None
     assert (run["name"], run["tags"], run["config"], run["host"]) == ("n", ["t"], {"lr": 1}, "box")
+
+
+DIE_WHILE_MIGRATING = """
+import os, signal, sys
+from pathlib import Path
+from flashtrial.core import sqlite
+from flashtrial.server.schema import MIGRATIONS
+deaths = 0
+for life in range(1, 60):
+    pid = os.fork()
+    if pid == 0:
+        signal.setitimer(signal.ITIMER_REAL, life / 500)
+        sqlite.migrate(sqlite.connect(Path(sys.argv[1])), MIGRATIONS)
+        os._exit(0)
+    deaths += os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+print(deaths)
+"""
+
+
+def test_deaths_while_an_old_database_is_brought_up_to_date_lose_no_point(flashtrial_home: Path) -> None:
+    flashtrial_home.mkdir(exist_ok=True)
+    path = flashtrial_home / "server.db"
+    _old_database(path, LAST_WITH_ROWS)
+    command = [sys.executable, "-c", DIE_WHILE_MIGRATING, str(path)]
+    died = subprocess.run(command, check=True, timeout=50, capture_output=True, text=True)
+    assert int(died.stdout) > 0
+    with contextlib.closing(sqlite.connect(path)) as connection:
+        sqlite.migrate(connection, MIGRATIONS)
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert len(metric_points(path, "r1", "x", limit=100_000)) == POINTS + 1
+    run = read_run(path, "r1")
+    assert run is not None
+    assert run["points"] == {"x": POINTS + 1}
