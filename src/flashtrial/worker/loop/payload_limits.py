@@ -5,8 +5,12 @@ no volume, and the answer says where; without either the answer is an error that
 """
 
 import asyncio
+import functools
 import json
 import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final, NotRequired, Protocol, TypedDict
 
@@ -92,7 +96,7 @@ class PayloadLimits:
             return self._refused(response, f"{_too_large(size_bytes, self._limit)} {_ADVICE}")
         form, content = _content(response)
         try:
-            place = await asyncio.to_thread(self.store.put, job_id, content)
+            place = await _apart(functools.partial(self.store.put, job_id, content))
         except OSError as error:
             why = f"{_too_large(size_bytes, self._limit)} Writing it to {self.store.name} failed: {error}."
             return self._refused(response, why)
@@ -124,6 +128,21 @@ class PayloadLimits:
     def _with_short_output(self, response: FunctionResponse) -> FunctionResponse:
         rest_bytes = json_bytes(response.to_wire()) - json_bytes(response.stdout)
         return response.model_copy(update={"stdout": cut(response.stdout, self._limit - rest_bytes)})
+
+
+async def _apart(act: Callable[[], ResultPlace]) -> ResultPlace:
+    """What `act` comes to, in a thread that a process which leaves does not wait for: stores may be deaf."""
+    done: Future[ResultPlace] = Future()
+
+    def work() -> None:
+        done.set_running_or_notify_cancel()
+        try:
+            done.set_result(act())
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            done.set_exception(error)
+
+    threading.Thread(target=work, name="result-store", daemon=True).start()
+    return await asyncio.wrap_future(done)
 
 
 def json_bytes(value: object) -> int:

@@ -21,6 +21,7 @@ BLOBS_PATH: Final = "/api/v1/blobs"
 CHUNK_BYTES: Final = 4 * 1024 * 1024
 MOST_ANSWER_BYTES: Final = 64 * 1024
 ATTEMPTS: Final = 3
+MOST_PAUSE_S: Final = 3
 _TIMEOUT_S: Final = 60.0
 
 
@@ -40,7 +41,16 @@ class ServerResults:
         """Store the result. Raises `StoreUnusable`."""
         import urllib3  # noqa: PLC0415 - few results are this large, and it costs the worker's start
 
-        retry = urllib3.Retry(ATTEMPTS, redirect=False, backoff_factor=0.2, allowed_methods=None)
+        # who is busy may say when to come again, but a worker that waits for hours costs more than the result
+        retry = urllib3.Retry(
+            ATTEMPTS,
+            read=1,
+            redirect=False,
+            backoff_factor=0.2,
+            allowed_methods=None,
+            raise_on_status=False,
+            retry_after_max=MOST_PAUSE_S,
+        )
         address = self._find_address()
         try:
             with urllib3.PoolManager(retries=retry, timeout=_TIMEOUT_S) as pool:
