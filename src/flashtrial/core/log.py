@@ -1,7 +1,9 @@
 """Logging as our own processes configure it; libraries and user code never see this."""
 
+import json
 import logging
 import sys
+from datetime import UTC, datetime
 from typing import Final
 
 from flashtrial.core import env
@@ -39,15 +41,39 @@ class MaskSecrets(logging.Filter):
         return masked_text(text)
 
 
+# What every record has; the rest of its attributes are what its `extra` said.
+_USUAL: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: ``time`` (RFC 3339, UTC), ``level``, ``logger``, ``message``, ``action`` and the other
+    extras of the record, ``error`` with the traceback. What JSON cannot say is told by its ``str``.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        said: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        said |= {name: value for name, value in record.__dict__.items() if name not in _USUAL and name not in said}
+        if record.exc_info:
+            said["error"] = self.formatException(record.exc_info)
+        return json.dumps(said, default=str)
+
+
 def configure(level: str | None = None) -> None:
     """Send this process's log to standard error at `level`, else at ``LOG_LEVEL``, else at INFO.
 
-    Called by entry points only. An unknown level is INFO and said so.
+    Called by entry points only. An unknown level is INFO and said so; ``FLASHTRIAL_LOG_FORMAT=json`` means `JsonLines`.
     """
     wanted = (level or env.get(env.LOG_LEVEL, "INFO")).upper()
     known = wanted in logging.getLevelNamesMapping()
     logging.basicConfig(level=wanted if known else "INFO", format=FORMAT, stream=sys.stderr)
     for handler in logging.getLogger().handlers:
         handler.addFilter(MaskSecrets())
+        if env.get(env.LOG_FORMAT).lower() == "json":
+            handler.setFormatter(JsonLines())
     if not known:
         logging.getLogger(__name__).warning("LOG_LEVEL=%s is not a level; using INFO", wanted)

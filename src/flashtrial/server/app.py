@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from fastapi import FastAPI, Request, Response
@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 import flashtrial
 from flashtrial.core.clock import Clock, SystemClock
 from flashtrial.server.access.bearer import BearerGuard, Doorkeeper
+from flashtrial.server.access.meter import RequestCounts, RequestMeter
 from flashtrial.server.access.patience import BodyPatience
 from flashtrial.server.access.rates import Rates
 from flashtrial.server.answers import error_answer
@@ -44,7 +45,7 @@ from flashtrial.server.security import SECURITY_HEADERS, BodyLimit, HostGuard, S
 from flashtrial.server.settings import ServerSettings
 from flashtrial.server.upkeep import keep_up
 
-__all__ = ["ServerSettings", "create_app", "end_streams"]
+__all__ = ["ServerSettings", "create_app", "end_streams", "say_leaving"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,8 @@ class _Parts:
     blobs: BlobStore
     desk: ControlDesk
     settings: ServerSettings
+    requests: RequestCounts = field(default_factory=RequestCounts)
+    leaving: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def create_app(settings: ServerSettings | None = None, clock: Clock | None = None) -> FastAPI:
@@ -92,14 +95,23 @@ def create_app(settings: ServerSettings | None = None, clock: Clock | None = Non
         lifespan=lambda _: _running(parts),
     )
     app.state.hubs = (events, parts.desk.hub)
+    app.state.leaving = parts.leaving
     _add_routes(app, settings, parts)
     app.include_router(neighbours.router(parts.repository, parts.blobs, settings.db_path, clock))
     _add_guards(app, settings, clock)
+    app.add_middleware(RequestMeter, counts=parts.requests, is_logging=settings.access_log)
     return app
+
+
+def say_leaving(app: FastAPI) -> None:
+    """Let ``/readyz`` say from now on that the server is about to stop, for balancers and watchers; on its loop."""
+    leaving: asyncio.Event = app.state.leaving
+    leaving.set()
 
 
 def end_streams(app: FastAPI) -> None:
     """End the event streams of an app made by `create_app`: on its loop, when it is about to stop; twice is fine."""
+    say_leaving(app)
     hubs: tuple[EventHub, ...] = app.state.hubs
     for hub in hubs:
         hub.close()
@@ -136,7 +148,17 @@ def _add_routes(app: FastAPI, settings: ServerSettings, parts: _Parts) -> None:
     app.include_router(commands.router(parts.desk))
     app.include_router(dispatcher.router(parts.desk))
     app.include_router(query.router(settings.db_path, parts.events))
-    app.include_router(health.router(parts.repository, parts.events, parts.counters, settings.db_path))
+    app.include_router(
+        health.router(
+            parts.repository,
+            parts.events,
+            counters=parts.counters,
+            requests=parts.requests,
+            blobs=parts.blobs,
+            db_path=settings.db_path,
+            is_leaving=parts.leaving.is_set,
+        )
+    )
     app.include_router(pages.router(settings.static_dir))
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_bad_question)

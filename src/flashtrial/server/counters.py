@@ -27,7 +27,18 @@ class IngestCounters:
             self.refused += len(result.refused)
 
 
-def exposition(counters: IngestCounters, waiting: int, listeners: int, runs_by_status: Mapping[str, int]) -> str:
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """How things stand at the moment of asking."""
+
+    waiting: int
+    listeners: int
+    database_bytes: int
+    blob_bytes: int
+    runs_by_status: Mapping[str, int]
+
+
+def exposition(counters: IngestCounters, now: Gauges) -> str:
     """The page of ``/metrics``. Source of the format: Prometheus, "Exposition formats", text version 0.0.4."""
     return "".join(
         (
@@ -36,10 +47,15 @@ def exposition(counters: IngestCounters, waiting: int, listeners: int, runs_by_s
             _family("records_stored_total", "counter", "Records stored.", counters.stored),
             _family("records_duplicate_total", "counter", "Records that were there already.", counters.duplicates),
             _family("records_refused_total", "counter", "Records refused with a reason.", counters.refused),
-            _family("ingest_waiting", "gauge", "Ingest requests that wait for their commit.", waiting),
-            _family("event_listeners", "gauge", "Open streams of events.", listeners),
+            _family("ingest_waiting", "gauge", "Ingest requests that wait for their commit.", now.waiting),
+            _family("event_listeners", "gauge", "Open streams of events.", now.listeners),
+            _family("database_bytes", "gauge", "Size of the database, its log included.", now.database_bytes),
+            _family("blob_bytes", "gauge", "Size of all contents of files.", now.blob_bytes),
             _head("runs", "gauge", "Runs by status."),
-            *(f'flashtrial_runs{{status="{status}"}} {count}\n' for status, count in sorted(runs_by_status.items())),
+            *(
+                f'flashtrial_runs{{status="{status}"}} {count}\n'
+                for status, count in sorted(now.runs_by_status.items())
+            ),
         )
     )
 

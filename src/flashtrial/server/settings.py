@@ -29,6 +29,7 @@ class ServerSettings:
     A command's receipt is waited for `receipt_wait_s`. Pages of `dispatcher_origins` may use the dispatcher, beside
     those of local front ends. At most `max_streams` streams of events are open at once.
     A run of which no owner was heard for `silent_after_s` is interrupted; `retention` removes old runs, where it is on.
+    With `access_log` each request is a line of the log.
     `mask_secrets` takes secrets out of configurations and printed lines before they are stored.
     """
 
@@ -43,6 +44,7 @@ class ServerSettings:
     body_patience_s: float = BODY_PATIENCE_S
     receipt_wait_s: float = RECEIPT_WAIT_S
     dispatcher_origins: tuple[str, ...] = field(default_factory=lambda: env.listed(env.CORS_ALLOWED_ORIGINS))
+    access_log: bool = False
     max_streams: int = MAX_LISTENERS
     blob_limits: BlobLimits = field(default_factory=lambda: BlobLimits.from_environment(env.snapshot()))
     silent_after_s: float = field(default_factory=lambda: env.number(env.SILENT_AFTER_S, SILENT_AFTER_S))

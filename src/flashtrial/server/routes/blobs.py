@@ -34,6 +34,7 @@ from flashtrial.server.files.blobs import (
 from flashtrial.server.files.content import DOWNLOAD, blob_answer
 from flashtrial.server.files.rows import run_bytes
 from flashtrial.server.records import MAX_INT64
+from flashtrial.server.routes.shapes import BYTES, CHUNK_BODY, ERRORS, ErrorShape, OutOfPlaceShape, UploadShape
 
 CHECKSUM = "Upload-Checksum"
 
@@ -51,14 +52,20 @@ class Upload(BaseModel):
 
 def router(store: BlobStore, db_path: Path) -> APIRouter:
     """The routes, storing into `store`; the run's limit is looked up in the database at `db_path`."""
-    routes = APIRouter(prefix="/api/v1", tags=["files"])
+    routes = APIRouter(prefix="/api/v1", tags=["files"], responses=ERRORS | {507: {"model": ErrorShape}})
 
-    @routes.post("/blobs", summary="Begin an upload, or find out where it stands")
+    @routes.post("/blobs", summary="Begin an upload, or find out where it stands", response_model=UploadShape)
     def begin(upload: Upload) -> Response:
         others = run_bytes(db_path, upload.run_id, without=upload.sha256) if upload.run_id else 0
         return _answered(store, lambda: store.begin(BlobKey(upload.sha256, upload.size), run_bytes=others))
 
-    @routes.put("/blobs/{sha256}", summary="Add a chunk; repeating one is safe")
+    @routes.put(
+        "/blobs/{sha256}",
+        summary="Add a chunk; repeating one is safe",
+        response_model=UploadShape,
+        responses={409: {"model": OutOfPlaceShape}},
+        openapi_extra=CHUNK_BODY,
+    )
     async def write(
         request: Request,
         *,
@@ -76,11 +83,16 @@ def router(store: BlobStore, db_path: Path) -> APIRouter:
         act = partial(_written, store, BlobKey(sha256, size), offset, data, commit=commit)
         return await run_in_threadpool(_answered, store, act)
 
-    @routes.post("/blobs/{sha256}/commit", summary="Check what arrived, and keep it; repeating this is safe")
+    @routes.post(
+        "/blobs/{sha256}/commit",
+        summary="Check what arrived, and keep it; repeating this is safe",
+        response_model=UploadShape,
+        responses={409: {"model": OutOfPlaceShape}},
+    )
     def finish(sha256: Hash, size: Size) -> Response:
         return _answered(store, lambda: store.commit(BlobKey(sha256, size)))
 
-    @routes.get("/blobs/{sha256}", summary="The bytes")
+    @routes.get("/blobs/{sha256}", summary="The bytes", response_class=Response, responses=BYTES)
     def content(request: Request, sha256: Hash) -> Response:
         path = store.path_of(sha256)
         if path is None:

@@ -12,6 +12,7 @@ from flashtrial.server.files.blobs import BlobStore
 from flashtrial.server.files.content import blob_answer
 from flashtrial.server.files.rows import DataQuery, FileQuery
 from flashtrial.server.records import MAX_INT64
+from flashtrial.server.routes import shapes
 from flashtrial.server.views import MAX_PAGE
 
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
@@ -21,9 +22,14 @@ Name = Annotated[str | None, Query(max_length=1024)]
 
 def router(store: BlobStore, db_path: Path) -> APIRouter:
     """The routes. To be included before any route that takes all that is behind ``/runs/``: ids may have slashes."""
-    routes = APIRouter(prefix="/api/v1", tags=["files"])
+    routes = APIRouter(prefix="/api/v1", tags=["files"], responses=shapes.ERRORS)
 
-    @routes.get("/runs/{run_id:path}/files/{file_id}/content", summary="The bytes of a file, with ranges")
+    @routes.get(
+        "/runs/{run_id:path}/files/{file_id}/content",
+        summary="The bytes of a file, with ranges",
+        response_class=Response,
+        responses=shapes.BYTES,
+    )
     def content(request: Request, run_id: str, file_id: int) -> Response:
         file = rows.read_file(db_path, run_id, file_id)
         if file is None:
@@ -34,7 +40,11 @@ def router(store: BlobStore, db_path: Path) -> APIRouter:
         tag = request.headers.get("if-none-match")
         return blob_answer(path, file["sha256"], file["mime"], file["file_name"], tag)
 
-    @routes.get("/runs/{run_id:path}/files", summary="The files of a run, in the order of arrival")
+    @routes.get(
+        "/runs/{run_id:path}/files",
+        summary="The files of a run, in the order of arrival",
+        response_model=shapes.FilesShape,
+    )
     def files(run_id: str, name: Name = None, type: Name = None, after: Place = 0, limit: Limit = 100) -> Response:  # noqa: A002
         if not views.run_exists(db_path, run_id):
             return _no_such_run(run_id)
@@ -42,7 +52,11 @@ def router(store: BlobStore, db_path: Path) -> APIRouter:
         listed = [{**file, "is_pending": store.path_of(file["sha256"]) is None} for file in found]
         return json_answer({"files": listed, "next": found[-1]["id"] if len(found) == limit else None})
 
-    @routes.get("/runs/{run_id:path}/data", summary="Tables, histograms, graphs and texts of a run, by time")
+    @routes.get(
+        "/runs/{run_id:path}/data",
+        summary="Tables, histograms, graphs and texts of a run, by time",
+        response_model=shapes.DataShape,
+    )
     def data(run_id: str, name: Name = None, type: Name = None, offset: Place = 0, limit: Limit = 100) -> Response:  # noqa: A002
         if not views.run_exists(db_path, run_id):
             return _no_such_run(run_id)

@@ -15,6 +15,7 @@ from flashtrial.server.commit_queue import NotRunning, QueueFull
 from flashtrial.server.liveness import Beat, Role
 from flashtrial.server.records import MAX_NAME_CHARS
 from flashtrial.server.repository import Repository
+from flashtrial.server.routes.shapes import ERRORS
 from flashtrial.server.storage.heartbeats import WriterSight
 
 MAX_WRITERS = 1000
@@ -50,7 +51,9 @@ def router(repository: Repository) -> APIRouter:
     """The route, telling `repository`."""
     routes = APIRouter(prefix="/api/v1", tags=["ingest"])
 
-    @routes.post("/heartbeat", summary="Say which writers live; repeating it is safe", response_model=Heard)
+    @routes.post(
+        "/heartbeat", summary="Say which writers live; repeating it is safe", response_model=Heard, responses=ERRORS
+    )
     async def heartbeat(beat: Heartbeat) -> Response:
         try:
             await asyncio.wrap_future(repository.hear([_sight(beat, writer) for writer in beat.writers]))

@@ -197,11 +197,93 @@ class IngestedShape(BaseModel):
     refused_lines: list[RefusedLineShape] | None = None
 
 
+class UploadShape(BaseModel):
+    """Where an upload stands; `chunk` is the most bytes that one request may bring."""
+
+    sha256: str
+    size: int
+    received: int
+    is_complete: bool
+    chunk: int
+
+
+class OutOfPlaceShape(ErrorShape):
+    """A chunk that does not follow: go on at `received`."""
+
+    received: int
+
+
+class FileShape(BaseModel):
+    """A logged file; `is_pending` while its bytes are not here."""
+
+    id: int
+    name: str
+    step: int | None
+    index: int
+    type: str
+    sha256: str
+    size: int
+    mime: str
+    file_name: str
+    caption: str | None
+    meta: dict[str, Any]
+    time_ms: int
+    is_pending: bool
+
+
+class FilesShape(BaseModel):
+    """Files of a run, and the id to go on behind."""
+
+    files: list[FileShape]
+    next: int | None
+
+
+class DatumShape(BaseModel):
+    """A table, a histogram, a graph or a text, as the client logged it."""
+
+    name: str
+    type: str
+    step: int | None
+    time_ms: int
+    value: Any
+
+
+class DataShape(BaseModel):
+    """Data of a run, and where the next page starts."""
+
+    data: list[DatumShape]
+    next: int | None
+
+
+class HealthShape(BaseModel):
+    """The process lives."""
+
+    status: Literal["ok"]
+    name: str
+    version: str
+
+
+class ReadyShape(BaseModel):
+    """Records will be stored."""
+
+    status: Literal["ready"]
+
+
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorShape} for status in (400, 401, 403, 404, 413, 415, 422, 503)
+    status: {"model": ErrorShape} for status in (400, 401, 403, 404, 405, 408, 413, 415, 422, 429, 503)
+}
+
+BYTES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The bytes", "content": {"*/*": {}}},
+    206: {"description": "A range of the bytes", "content": {"*/*": {}}},
+    304: {"description": "Not modified"},
+    416: {"description": "No such range"},
 }
 
 _RECORDS = {"type": "array", "items": RecordShape.model_json_schema()}
+CHUNK_BODY: dict[str, Any] = {
+    "requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+}
 INGEST_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
