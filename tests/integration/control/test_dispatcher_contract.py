@@ -48,7 +48,7 @@ def _run(server: TrackingClient, run_id: object) -> dict[str, Any]:
     return view
 
 
-def _is(answer: Answer, status: int, error: str) -> None:
+def _assert_error(answer: Answer, status: int, error: str) -> None:
     assert (answer.status, answer.json()) == (status, {"error": error})
 
 
@@ -63,7 +63,7 @@ def test_a_server_without_experiments_answers_with_nothing(own_server: TrackingC
     assert dispatcher(own_server, "all-operations").json() == []
     assert dispatcher(own_server, "get-ic-logs", {}).json() == []
     assert dispatcher(own_server, "get-experiment-logs", {}).json() == []
-    _is(dispatcher(own_server, "get-running-experiment"), 404, "no experiment is running")
+    _assert_error(dispatcher(own_server, "get-running-experiment"), 404, "no experiment is running")
 
 
 def test_a_run_is_shown_whole(experiment: Experiment) -> None:
@@ -141,9 +141,9 @@ def test_experiments_are_shown_by_name_and_while_they_run(own_server: TrackingCl
     assert dispatcher(own_server, "is-experiment-running", {"experiment_name": "a/b"}).json() == {"is_running": False}
     found = dispatcher(own_server, "get-experiment-by-name/a/b").json()
     assert (found["status"], found["error"]) == ("FAILED", "out of memory")
-    _is(dispatcher(own_server, "get-running-experiment"), 404, "no experiment is running")
-    _is(dispatcher(own_server, "get-experiment-by-name/c"), 404, "there is no experiment 'c'")
-    _is(dispatcher(own_server, "is-experiment-running", {}), 400, "experiment_name is required")
+    _assert_error(dispatcher(own_server, "get-running-experiment"), 404, "no experiment is running")
+    _assert_error(dispatcher(own_server, "get-experiment-by-name/c"), 404, "there is no experiment 'c'")
+    _assert_error(dispatcher(own_server, "is-experiment-running", {}), 400, "experiment_name is required")
 
 
 CALLS = [
@@ -186,11 +186,11 @@ def test_a_refusal_is_answered_by_its_kind(controlled: Experiment) -> None:
     for refusal, status in (("illegal", 409), ("stale", 409), ("invalid", 400), ("unknown_trial", 404)):
         told = {"refusal": refusal, "reason": f"it is {refusal}"}
         with controller(controlled, lambda _, told=told: told):  # type: ignore[misc]
-            _is(dispatcher(controlled.server, "stop-run", {"run_id": "1"}), status, f"it is {refusal}")
+            _assert_error(dispatcher(controlled.server, "stop-run", {"run_id": "1"}), status, f"it is {refusal}")
 
 
 def test_without_a_controller_a_call_is_503_and_withdrawn_for_good(experiment: Experiment) -> None:
-    _is(dispatcher(experiment.server, "stop-run", {"run_id": 1}), 503, "controller not connected")
+    _assert_error(dispatcher(experiment.server, "stop-run", {"run_id": 1}), 503, "controller not connected")
     assert experiment.inbox().json()["commands"] == []
     (operation,) = dispatcher(experiment.server, "all-operations").json()
     command = experiment.server.get(f"/api/v1/commands?experiment={experiment.number}").json()["commands"][0]
@@ -215,7 +215,7 @@ def test_without_a_controller_a_call_is_503_and_withdrawn_for_good(experiment: E
 def test_a_run_that_is_not_named_or_not_there_is_said_so(
     server: TrackingClient, route: str, body: object, status: int, error: str
 ) -> None:
-    _is(dispatcher(server, route, body), status, error)
+    _assert_error(dispatcher(server, route, body), status, error)
 
 
 @pytest.mark.parametrize("more", [{}, {"config": 1}, {"config": {"x": DEEP}}, {"config": {}, "warm_start": 1}])
@@ -227,7 +227,7 @@ def test_a_clone_that_cannot_be_is_400(experiment: Experiment, more: dict[str, A
 
 @pytest.mark.parametrize("body", [b"{", b"\xff", b'{"run_id": 1', b"[" * 5000])
 def test_a_body_that_is_not_json_is_400(server: TrackingClient, body: bytes) -> None:
-    _is(server.request("POST", "/dispatcher/stop-run", body), 400, "the body is not JSON")
+    _assert_error(server.request("POST", "/dispatcher/stop-run", body), 400, "the body is not JSON")
 
 
 @pytest.mark.parametrize("query", ["limit=x", "limit=-1", "limit=1001", "offset=99999999999999999999"])
@@ -265,3 +265,12 @@ def test_the_experiments_log_is_what_its_controller_printed(experiment: Experime
     assert dispatcher(experiment.server, "get-experiment-logs", body).json() == ["line 1", "line 2", "line 3"]
     assert dispatcher(experiment.server, "get-experiment-logs?limit=1&offset=1", body).json() == ["line 2"]
     assert dispatcher(experiment.server, "get-experiment-logs", {"experiment_name": "nobody"}).json() == []
+
+
+@pytest.mark.parametrize(("method", "route", "status"), [("GET", "dance", 404), ("GET", "stop-run", 405)])
+def test_routes_and_methods_that_are_not_there_are_errors_in_json(
+    server: TrackingClient, method: str, route: str, status: int
+) -> None:
+    answer = server.request(method, f"/dispatcher/{route}")
+    assert answer.status == status
+    assert isinstance(answer.json()["error"], str)

@@ -29,6 +29,7 @@ NOT_CONNECTED = "controller not connected"
 
 Answering: TypeAlias = Callable[[Request], Awaitable[Response]]
 _BODY = {"requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}}}
+_NAME = {"parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]}
 
 
 def router(desk: ControlDesk) -> APIRouter:
@@ -62,7 +63,7 @@ def _add(routes: APIRouter, method: str, path: str, summary: str, route: Answeri
         methods=[method],
         summary=summary,
         operation_id=f"dispatcher_{path.strip('/').partition('/')[0].replace('-', '_')}",
-        openapi_extra=_BODY if method == "POST" else None,
+        openapi_extra=_BODY if method == "POST" else _NAME if "{name" in path else None,
         response_class=Response,
     )
 
