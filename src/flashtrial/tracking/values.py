@@ -106,14 +106,18 @@ def parse_logged(values: Mapping[str, Any]) -> tuple[Mapping[str, Number], tuple
     numbers: dict[str, Number] = dict(values)
     data: dict[str, Other] = {}
     for name, value in values.items():
-        if type(value) is float:
+        kind = type(value)
+        if kind is float:
             continue
         if type(name) is not str:
             return _parse_anew(values)
-        taker = _takers.get(type(value)) or _learn_taker(name, value)
+        taker = _takers.get(kind) or _learn_taker(name, value)
         if taker is _take_as_float:
             numbers[name] = float(value)
-        else:
+        elif taker is _no_taker:
+            del numbers[name]
+            _collect(value, f"{name}/", MAX_DEPTH - 1, numbers, data)
+        elif kind is not int or not _INT64_MIN <= value <= _INT64_MAX:
             del numbers[name]
             _put(name, value, MAX_DEPTH, numbers, data)
     if not (_names.issuperset(numbers) or _are_names(numbers)):
