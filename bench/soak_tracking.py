@@ -53,8 +53,8 @@ MOST_PAUSE_S = 0.5
 PAUSE_OF_WRITERS_S = 0.001
 DRAIN_DEADLINE_S = 300.0
 SLOT_BYTES = 8
-REQUEST_WAIT_S = 2.0
-MOST_OF_A_REQUEST_S = 0.006
+REQUEST_WAIT_S = 60.0
+MOST_OF_A_REQUEST_S = 0.02
 INSIDE = "server, inside an ingest request"
 OUTSIDE = "server"
 
@@ -67,7 +67,8 @@ class Soak:
     port: int
     rng: random.Random
     counters: mmap.mmap
-    at_work: mmap.mmap  # its first byte: the ingest requests that the server has begun and not answered
+    at_work: mmap.mmap  # the ingest requests that the server has begun and not answered, and whether it answered any
+    app: Any
     writers: dict[int, int] = field(default_factory=dict)  # pid: run number
     server_pid: int = 0
     runs: int = 0
@@ -78,8 +79,8 @@ class Soak:
         return self.home / "outbox"
 
     def start_server(self) -> None:
-        self.at_work[0] = 0
-        self.server_pid = forked(lambda: serve(self.port, self.at_work))
+        self.at_work[0] = self.at_work[1] = 0
+        self.server_pid = forked(lambda: serve(self.port, self.app))
 
     def start_writer(self) -> None:
         number, self.runs = self.runs, self.runs + 1
@@ -109,9 +110,12 @@ class Soak:
         self.start_server()
 
     def kill_server_in_a_request(self) -> None:
-        """Kill it some milliseconds after it has begun with a request: it may have answered that by then."""
+        """Kill it some milliseconds after it has begun with a request: it may have answered that by then.
+
+        Not with its first one: nothing would ever be stored, and the waits of the sync process would grow.
+        """
         deadline = time.monotonic() + REQUEST_WAIT_S
-        while not self.at_work[0] and time.monotonic() < deadline:
+        while not (self.at_work[0] and self.at_work[1]) and time.monotonic() < deadline:
             time.sleep(0.0005)
         time.sleep(self.rng.uniform(0, MOST_OF_A_REQUEST_S))
         self.kill_server()
@@ -182,13 +186,14 @@ def counting(app: Any, at_work: mmap.mmap) -> Any:
             await app(scope, receive, send)
         finally:
             at_work[0] -= is_counted
+            at_work[1] |= is_counted
 
     return counted
 
 
-def serve(port: int, at_work: mmap.mmap) -> None:
+def serve(port: int, app: Any) -> None:
     listener = socket.create_server(("127.0.0.1", port), reuse_port=False)
-    config = uvicorn.Config(counting(create_app(), at_work), log_level="critical", ws="none", loop="asyncio")
+    config = uvicorn.Config(app, log_level="critical", ws="none", loop="asyncio")
     uvicorn.Server(config).run([listener])
 
 
@@ -240,7 +245,9 @@ def main() -> int:
         port = free_port()
         env.set_all({**SETTINGS, env.HOME: home, env.URL: f"http://127.0.0.1:{port}"})
         counters = mmap.mmap(-1, SLOT_BYTES * (said.kills + said.writers + 1))
-        soak = Soak(Path(home), port, random.Random(said.seed), counters, mmap.mmap(-1, 1))
+        at_work = mmap.mmap(-1, 2)
+        app = counting(create_app(), at_work)  # it opens nothing before it serves: each server is a fork of this one
+        soak = Soak(Path(home), port, random.Random(said.seed), counters, at_work, app)
         begun = time.monotonic()
         try:
             soak.start_server()
