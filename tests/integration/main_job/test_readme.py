@@ -12,7 +12,7 @@ README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_ten_lines_print_49_and_leave_a_run(machine: Machine) -> None:
-    (snippet,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (snippet,) = re.findall(r"main_job runs this block -->\n```python\n(.*?)```", README, re.DOTALL)
     assert len([line for line in snippet.splitlines() if line.strip()]) <= 12
     (machine.cwd / "squares.py").write_text(snippet)
     ran = machine("run", "squares.py")
