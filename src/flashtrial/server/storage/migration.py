@@ -6,8 +6,8 @@ from itertools import groupby
 
 from flashtrial.server.storage.columns import columns_of
 from flashtrial.server.storage.curve_reader import everything
-from flashtrial.server.storage.point_store import SEAL_AT_END_POINTS, Tail, append, seal
-from flashtrial.server.storage.series_rows import choose_last, mark_last, refresh_summary
+from flashtrial.server.storage.point_store import Tail, mark, store_blocks
+from flashtrial.server.storage.series_rows import choose_last, refresh_summary
 
 _TABLES = (
     """
@@ -78,9 +78,10 @@ def to_columns(connection: sqlite3.Connection) -> None:
     for statement in (*_TABLES, *_COLUMNS):
         connection.execute(statement)
     for tail, rows in _old_points(connection):
-        append(connection, tail, columns_of(rows))
-        if len(rows) >= SEAL_AT_END_POINTS:
-            seal(connection, tail)
+        store_blocks(connection, tail, columns_of(rows))
+        connection.execute(
+            "INSERT INTO curves (series, writer, open_points) VALUES (?, ?, 0)", (tail.series, tail.writer)
+        )
     connection.execute("DROP TABLE points")
     for (run,) in connection.execute("SELECT number FROM runs").fetchall():
         refresh_summary(connection, run)
@@ -115,7 +116,7 @@ def to_lasts_by_writer(connection: sqlite3.Connection) -> None:
     for (series,) in connection.execute("SELECT number FROM series").fetchall():
         points = everything(connection, series)
         for writer, columns in points.items():
-            mark_last(connection, Tail(series, writer), columns)
+            mark(connection, Tail(series, writer), columns, 0)
         if points:
             choose_last(connection, series)
     for (run,) in connection.execute("SELECT number FROM runs").fetchall():

@@ -5,6 +5,7 @@ by sequence number, and no two blocks of a writer overlap in it; late points are
 they fall into. Attempts are no concern of writing: they follow from the order alone, so arrival changes nothing.
 """
 
+import math
 import sqlite3
 from dataclasses import dataclass
 
@@ -31,21 +32,48 @@ class Tail:
     writer: int
 
 
-def append(connection: sqlite3.Connection, tail: Tail, columns: Columns) -> None:
-    """Store the points (one or more), each of a sequence number that is new to this tail."""
+@dataclass(frozen=True, slots=True)
+class LastPoint:
+    """A writer's last point of a series: that of its highest number, whatever its clock did. NaN is None."""
+
+    time_ms: int
+    step: int
+    value: float | None
+
+
+def append(connection: sqlite3.Connection, tail: Tail, columns: Columns) -> LastPoint:
+    """Store the points (one or more), each of a sequence number that is new to this tail; the tail's last one."""
     columns = columns.by_seq()
     key = (tail.series, tail.writer)
     connection.execute(
         "INSERT INTO tails (series, writer, seq, rows) VALUES (?, ?, ?, ?)",
         (*key, int(columns.seqs[0]), encode_rows(columns)),
     )
-    (open_points,) = connection.execute(
-        "INSERT INTO curves (series, writer, open_points) VALUES (?, ?, ?) ON CONFLICT (series, writer) "
-        "DO UPDATE SET open_points = open_points + excluded.open_points RETURNING open_points",
-        (*key, len(columns)),
-    ).fetchone()
+    open_points, time_ms, step, value = mark(connection, tail, columns, len(columns))
     if open_points >= SEAL_POINTS:
         seal(connection, tail)
+    return LastPoint(time_ms, step, value)
+
+
+def mark(connection: sqlite3.Connection, tail: Tail, columns: Columns, open_points: int) -> tuple[int, int, int, float]:
+    """Count open points, and note the last of these, by number, where it is the last of the tail; what stands then."""
+    value = float(columns.values[-1])
+    last = (int(columns.times_ms[-1]), int(columns.steps[-1]), None if math.isnan(value) else value)
+    found: tuple[int, int, int, float] = connection.execute(
+        _MARK, (tail.series, tail.writer, open_points, int(columns.seqs[-1]), *last)
+    ).fetchone()
+    return found
+
+
+_LAST = ("last_seq", "last_time_ms", "last_step", "last_value")
+_MARK = (
+    f"INSERT INTO curves (series, writer, open_points, {', '.join(_LAST)}) VALUES (?, ?, ?, ?, ?, ?, ?) "  # noqa: S608 - our own words
+    "ON CONFLICT (series, writer) DO UPDATE SET open_points = open_points + excluded.open_points, "
+    + ", ".join(
+        f"{name} = CASE WHEN last_seq < excluded.last_seq THEN excluded.{name} ELSE {name} END" for name in _LAST
+    )
+    + " RETURNING open_points, last_time_ms, last_step, last_value"
+)
 
 
 def seal(connection: sqlite3.Connection, tail: Tail) -> None:

@@ -20,9 +20,10 @@ def store_points(connection: sqlite3.Connection, run: int, writer: int, records:
     """Store the points of new records of one writer."""
     if not records:
         return
+    (writers,) = connection.execute("SELECT count(*) FROM writers WHERE run = ?", (run,)).fetchone()
     for (kind, names), group in _alike(records).items():
         for name, columns in zip(names, _columns(group, len(names)), strict=True):
-            _store_series(connection, _Points(run, writer, kind, name, columns))
+            _store_series(connection, _Points(run, writer, kind, name, columns), is_alone=writers == 1)
     refresh_summary(connection, run)
 
 
@@ -54,38 +55,24 @@ def _columns(group: Sequence[PointsRecord], width: int) -> list[Columns]:
     return [Columns(seqs, steps, times_ms, np.ascontiguousarray(values[:, place])) for place in range(width)]
 
 
-def _store_series(connection: sqlite3.Connection, points: _Points) -> None:
-    """Append a series' points, and bring its count and last value up to date."""
+def _store_series(connection: sqlite3.Connection, points: _Points, *, is_alone: bool) -> None:
+    """Append a series' points, and bring its count and last value up to date; `is_alone`: nobody else has any."""
     row = {"run": points.run, "kind": points.kind, "name": points.name, "points": len(points.columns)}
     (series,) = connection.execute(_UPSERT, row).fetchone()
-    tail = Tail(series, points.writer)
-    append(connection, tail, points.columns)
-    mark_last(connection, tail, points.columns)
-    choose_last(connection, series)
+    last = append(connection, Tail(series, points.writer), points.columns)
+    if is_alone:
+        connection.execute(
+            "UPDATE series SET last_time_ms = ?, last_step = ?, last_value = ? WHERE number = ?",
+            (last.time_ms, last.step, last.value, series),
+        )
+    else:
+        choose_last(connection, series)
 
 
 _UPSERT = (
     "INSERT INTO series (run, kind, name, points, last_time_ms, last_step) VALUES (:run, :kind, :name, :points, 0, 0) "
     "ON CONFLICT (run, kind, name) DO UPDATE SET points = points + excluded.points RETURNING number"
 )
-
-
-def mark_last(connection: sqlite3.Connection, tail: Tail, columns: Columns) -> None:
-    """Note the writer's last point where it is among these. Its numbers tell, whatever its clock did."""
-    last = int(np.argmax(columns.seqs))
-    value = float(columns.values[last])
-    connection.execute(
-        "UPDATE curves SET last_seq = ?1, last_time_ms = ?2, last_step = ?3, last_value = ?4 "
-        "WHERE series = ?5 AND writer = ?6 AND last_seq < ?1",
-        (
-            int(columns.seqs[last]),
-            int(columns.times_ms[last]),
-            int(columns.steps[last]),
-            None if math.isnan(value) else value,
-            tail.series,
-            tail.writer,
-        ),
-    )
 
 
 def choose_last(connection: sqlite3.Connection, series: int) -> None:
