@@ -98,6 +98,7 @@ def root(
 
 @app.command()
 def up(
+    *,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port; the next free one when it is taken.")
@@ -105,11 +106,39 @@ def up(
     workers: Annotated[int, typer.Option(min=1, help="Most worker processes of one endpoint.")] = 4,
     runpod: Annotated[bool, typer.Option("--runpod/--no-runpod", help="Serve a local RunPod too.")] = True,
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background.")] = False,
+    dispatcher_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="A second port, for dispatcher clients: 8081 is what they know."),
+    ] = None,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(help="A name under which a proxy forwards to this; then a token is needed.")
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="PEM certificate chain.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Its PEM key.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error. Default: LOG_LEVEL.")] = None,
+    access_log: Annotated[bool, typer.Option("--access-log", help="Log each request.")] = False,
+    grace: Annotated[int, typer.Option(min=0, help="Seconds to answer what is under way at the end.")] = 5,
+    keep_alive: Annotated[int, typer.Option(min=1, help="Seconds until an idle connection is closed.")] = 5,
 ) -> None:
     """Serve the dashboard, the tracking server and a local RunPod on one port."""
     from flashtrial.cli import up as up_
 
-    options = up_.UpOptions(host, port, workers, runpod)
+    if (tls_cert is None) != (tls_key is None):
+        raise typer.BadParameter("--tls-cert and --tls-key go together")
+    options = up_.UpOptions(
+        host=host,
+        port=port,
+        workers=workers,
+        runpod=runpod,
+        dispatcher_port=dispatcher_port,
+        allowed_hosts=tuple(allowed_host or ()),
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        log_level=log_level,
+        access_log=access_log,
+        grace_s=grace,
+        keep_alive_s=keep_alive,
+    )
     if detach:
         up_.detach(env.home(), options, typer.echo)
     else:

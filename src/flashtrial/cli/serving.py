@@ -6,20 +6,23 @@ Imports FastAPI and uvicorn, about a second: only `up` imports this module.
 import asyncio
 import contextlib
 import socket
-from dataclasses import replace
+import ssl
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from flashtrial.cli import instance, one_port
-from flashtrial.cli.one_port import Listener, OnePortServer
+from flashtrial.cli.one_port import Door, Listener, OnePortServer
 from flashtrial.cli.up import Say, UpOptions, is_loopback, own_instance, say_who_may_come
 from flashtrial.core import env, log
+from flashtrial.core.errors import ConfigurationError
 from flashtrial.local_runpod.auth import load_or_make_key
 from flashtrial.server.access.heads import PatientProtocol
-from flashtrial.server.app import ServerSettings, create_app, end_streams
+from flashtrial.server.app import ServerSettings, create_app, end_streams, say_leaving
+from flashtrial.server.dispatcher_app import dispatcher_only
 
 if TYPE_CHECKING:
     from flashtrial.local_runpod.app import LocalRunpod
@@ -27,17 +30,48 @@ if TYPE_CHECKING:
 
 def run(home: Path, options: UpOptions, say: Say) -> None:
     """Serve until a signal ends it; the caller holds the claim on `home`. Raises `NoFreePort`."""
-    log.configure()
-    listener = one_port.listen(options.host, options.port)
-    with listener.socket:
-        if options.port and listener.port != options.port:
-            say(f"port {options.port} is taken by another program: using {listener.port}")
-        asyncio.run(_serve(home, options, listener, say))
+    log.configure(options.log_level)
+    tls = tls_of(options)
+    with contextlib.ExitStack() as sockets:
+        public = one_port.listen(options.host, options.port)
+        sockets.enter_context(public.socket)
+        if options.port and public.port != options.port:
+            say(f"port {options.port} is taken by another program: using {public.port}")
+        # This machine's own programs need no certificate: with TLS they come by a port of their own.
+        own = one_port.listen("127.0.0.1", 0) if tls else public
+        sockets.enter_context(own.socket)
+        asyncio.run(_serve(home, options, _Ways(own, public, tls), say))
 
 
-async def _serve(home: Path, options: UpOptions, listener: Listener, say: Say) -> None:
-    key = load_or_make_key(home)
-    app = create_app(_server_settings(home, listener, key))
+@dataclass(frozen=True, slots=True)
+class _Ways:
+    """By which socket this machine's programs come, and by which everybody; the same where no TLS is spoken."""
+
+    own: Listener
+    public: Listener
+    tls: ssl.SSLContext | None
+
+    @property
+    def url(self) -> str:
+        """What people open."""
+        return self.public.url.replace("http://", "https://", 1) if self.tls else self.public.url
+
+
+def tls_of(options: UpOptions) -> ssl.SSLContext | None:
+    """TLS as the options ask for it. Raises `ConfigurationError` for files that are no certificate and its key."""
+    if options.tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(options.tls_cert, options.tls_key)
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigurationError(f"{options.tls_cert} and {options.tls_key} cannot be used for TLS: {error}") from error
+    return context
+
+
+async def _serve(home: Path, options: UpOptions, ways: _Ways, say: Say) -> None:
+    key, listener = load_or_make_key(home), ways.own
+    app = create_app(_server_settings(home, options, ways, key))
     async with contextlib.AsyncExitStack() as parts:
         if options.runpod:
             local = _local_runpod(home, options, listener, key)
@@ -45,26 +79,36 @@ async def _serve(home: Path, options: UpOptions, listener: Listener, say: Say) -
             parts.push_async_callback(local.stop)
             await local.start()  # what its first workers ask waits in the socket's queue
 
-        this = own_instance(listener.url, listener.port, runpod=options.runpod)
+        this = own_instance(listener.url, ways.public.port, runpod=options.runpod)
 
         async def on_serving() -> None:
             instance.write(home, this)
-            say(f"dashboard: {listener.url}")
-            say_who_may_come(options.host, listener.port, say)
+            say(f"dashboard: {ways.url}")
+            say_who_may_come(options.host, ways.public.port, say, scheme="https" if ways.tls else "http")
 
         async def on_leaving() -> None:
+            say_leaving(app)
             with contextlib.suppress(OSError):  # a full disk must not keep anybody from ending
                 instance.write(home, replace(this, is_leaving=True))
             await parts.aclose()
             end_streams(app)
 
-        await OnePortServer(_uvicorn_config(app), on_serving, on_leaving).serve([listener.socket])
+        config = _uvicorn_config(app, options)
+        doors = [Door(ways.public, config, ways.tls)] if ways.tls else []
+        if options.dispatcher_port is not None:
+            dispatcher = one_port.listen_exactly(options.host, options.dispatcher_port)
+            parts.enter_context(dispatcher.socket)
+            doors.append(Door(dispatcher, _uvicorn_config(dispatcher_only(app), options), ways.tls))
+            say(f"dispatcher: {dispatcher.url.replace('http://', 'https://', 1) if ways.tls else dispatcher.url}")
+        await OnePortServer(config, on_serving, on_leaving, doors).serve([listener.socket])
 
 
-def _server_settings(home: Path, listener: Listener, key: str) -> ServerSettings:
-    if is_loopback(listener.host):
-        return ServerSettings(home)
-    return ServerSettings(home, token=key, allowed_hosts=_names_of(listener.host))
+def _server_settings(home: Path, options: UpOptions, ways: _Ways, key: str) -> ServerSettings:
+    settings = ServerSettings(home, access_log=options.access_log)
+    if not options.is_for_others:
+        return settings
+    names = () if is_loopback(options.host) else _names_of(ways.public.host)
+    return replace(settings, token=key, allowed_hosts=(*names, *options.allowed_hosts))
 
 
 def _local_runpod(home: Path, options: UpOptions, listener: Listener, key: str) -> "LocalRunpod":
@@ -79,13 +123,15 @@ def _local_runpod(home: Path, options: UpOptions, listener: Listener, key: str) 
     )
 
 
-def _uvicorn_config(app: FastAPI) -> uvicorn.Config:
+def _uvicorn_config(app: ASGIApp, options: UpOptions) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=PatientProtocol,
+        ws="none",
         log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=one_port.GRACE_S,
+        access_log=False,  # our own is `RequestMeter`
+        timeout_graceful_shutdown=options.grace_s,
+        timeout_keep_alive=options.keep_alive_s,
         lifespan="on",
     )
 

@@ -25,6 +25,8 @@ from flashtrial.core import env, files
 from flashtrial.core.errors import ConfigurationError, FlashtrialError
 
 READY_DEADLINE_S = 60.0
+GRACE_S = 5
+KEEP_ALIVE_S = 5
 MAX_LOG_BYTES = 4 * 1024 * 1024
 _POLL_S = 0.05
 _LOOPBACK = frozenset({"localhost", "::1"})
@@ -46,17 +48,46 @@ class MissingExtra(FlashtrialError):
 
 @dataclass(frozen=True, slots=True)
 class UpOptions:
-    """What `flashtrial up` was asked for; `workers` bounds the worker processes of each endpoint."""
+    """What `flashtrial up` was asked for; `workers` bounds the worker processes of each endpoint.
+
+    `dispatcher_port` is a second one, with the dispatcher alone. `allowed_hosts` are names under which a proxy forwards
+    to us. With `tls_cert` and `tls_key`, PEM files, `port` speaks TLS alone. A request that is being answered at the
+    end is waited for `grace_s`, an idle connection is closed after `keep_alive_s`.
+    """
 
     host: str = "127.0.0.1"
     port: int = env.DEFAULT_PORT
     workers: int = 4
     runpod: bool = True
+    dispatcher_port: int | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    log_level: str | None = None
+    access_log: bool = False
+    grace_s: int = GRACE_S
+    keep_alive_s: int = KEEP_ALIVE_S
+
+    @property
+    def is_for_others(self) -> bool:
+        """Whether others than this machine's programs are meant to come, who then need a token."""
+        return not is_loopback(self.host) or bool(self.allowed_hosts)
 
     def arguments(self) -> list[str]:
         """The command line that says the same."""
         asked = ["--host", self.host, "--port", str(self.port), "--workers", str(self.workers)]
-        return asked if self.runpod else [*asked, "--no-runpod"]
+        asked += [word for name in self.allowed_hosts for word in ("--allowed-host", name)]
+        given = {
+            "--dispatcher-port": self.dispatcher_port,
+            "--tls-cert": self.tls_cert and self.tls_cert.absolute(),
+            "--tls-key": self.tls_key and self.tls_key.absolute(),
+            "--log-level": self.log_level,
+            "--grace": None if self.grace_s == GRACE_S else self.grace_s,
+            "--keep-alive": None if self.keep_alive_s == KEEP_ALIVE_S else self.keep_alive_s,
+        }
+        asked += [str(word) for option, value in given.items() if value is not None for word in (option, value)]
+        flags = {"--no-runpod": not self.runpod, "--access-log": self.access_log}
+        return asked + [flag for flag, is_set in flags.items() if is_set]
 
 
 def serve(home: Path, options: UpOptions, say: Say) -> None:
@@ -145,15 +176,15 @@ def _start(home: Path, options: UpOptions, say: Say) -> Instance:
     say(f"flashtrial {started.version} is up: {started.url} (pid {started.pid}, log {log})")
     if started.port != options.port and options.port:
         say(f"port {options.port} is taken by another program, so it listens on {started.port}")
-    say_who_may_come(options.host, started.port, say)
+    say_who_may_come(options.host, started.port, say, scheme="https" if options.tls_cert else "http")
     return started
 
 
-def say_who_may_come(host: str, port: int, say: Say) -> None:
+def say_who_may_come(host: str, port: int, say: Say, *, scheme: str = "http") -> None:
     """Off loopback, tell the address for other machines and where the token is that they need."""
     if not is_loopback(host):
         say(
-            f"other machines reach it as http://{socket.gethostname()}:{port}; its API needs the token that "
+            f"other machines reach it as {scheme}://{socket.gethostname()}:{port}; its API needs the token that "
             "`flashtrial env` prints as FLASHTRIAL_TOKEN"
         )
 

@@ -270,7 +270,7 @@ class ReadyShape(BaseModel):
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorShape} for status in (400, 401, 403, 404, 405, 408, 413, 415, 422, 429, 503)
+    status: {"model": ErrorShape} for status in (400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 503)
 }
 
 BYTES: dict[int | str, dict[str, Any]] = {
