@@ -6,6 +6,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -54,6 +55,21 @@ def status_of(url: str, trusted: Path, **headers: str) -> int:
             return error.code
 
 
+def logged_with(variable: str, trusted: Path, url: str, key: dict[str, str], home: Path) -> int:
+    """How many points a script's run has at the server of `url`, whose certificate `variable` makes it trust."""
+    script = "import flashtrial; run = flashtrial.init(project='tls', run_id='tls'); run.log({'x': 1.0}); run.finish()"
+    token = key["Authorization"].partition(" ")[2]
+    said = {"FLASHTRIAL_HOME": str(home), "FLASHTRIAL_URL": url, "FLASHTRIAL_TOKEN": token, variable: str(trusted)}
+    ended = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | said, check=False, timeout=50, capture_output=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    context = ssl.create_default_context(cafile=str(trusted))
+    request = urllib.request.Request(f"{url}/api/v1/runs/tls/metrics?name=x", headers=key)
+    with urllib.request.urlopen(request, timeout=20, context=context) as answer:
+        return len(json.load(answer)["points"])
+
+
 def test_an_instance_with_tls_a_dispatcher_and_logs(served: tuple[Flashtrial, int, int, Path]) -> None:
     cli, port, dispatcher, trusted = served
     key = {"Authorization": "Bearer " + (cli.home / "key").read_text().strip()}
@@ -66,6 +82,7 @@ def test_an_instance_with_tls_a_dispatcher_and_logs(served: tuple[Flashtrial, in
     assert status_of(f"https://localhost:{dispatcher}/api/v1/runs", trusted, **key) == 404
     assert cli.instance()["url"].startswith("http://127.0.0.1:")  # this machine's own programs need no certificate
     assert cli("status").returncode == 0
+    assert logged_with("SSL_CERT_FILE", trusted, f"https://localhost:{port}", key, cli.home.parent / "client") == 1
     lines = [line for line in (cli.home / "logs" / "server.log").read_text().splitlines() if line.startswith("{")]
     requests = [said for said in map(json.loads, lines) if said.get("action") == "request"]
     assert {said["status"] for said in requests} >= {200, 401, 403}
