@@ -1,6 +1,7 @@
 """The event stream of one run: its row, new points and new lines, told when the run changed.
 
-Points come from the last step told on, that one included, so that a listener who keeps points by step has the curve;
+Points come from the last step told on, that one included, so that a listener who keeps points by step has the curve.
+Where some came further back, as in a new epoch or after a restored checkpoint, the whole curve comes again;
 a listener that is slow gets fewer and larger events. Reading is done on a thread.
 """
 
@@ -11,7 +12,16 @@ from pathlib import Path
 
 from flashtrial.server import views
 from flashtrial.server.events import LISTENING, STILL_HERE, EventHub, event
-from flashtrial.server.series_views import SeriesQuery, curve
+from flashtrial.server.series_views import PointView, SeriesQuery, curve
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """How far a curve was told: its last step, how many points stand there, and how many the series had."""
+
+    step: int
+    at_step: int
+    count: int | None
 
 
 @dataclass(slots=True)
@@ -21,24 +31,31 @@ class RunWatch:
     run_id: str
     names: tuple[str, ...] = ()
     console_after: int = 0
-    _last_steps: dict[str, int] = field(default_factory=dict)
+    _told: dict[str, _Told] = field(default_factory=dict)
 
     def news(self, db_path: Path) -> list[bytes]:
         """The events since the last time; not for two threads at once."""
         run = views.read_run(db_path, self.run_id)
         if run is None:
             return [event("removed", {"run_id": self.run_id})]
-        return [event("run", run), *self._points(db_path), *self._lines(db_path)]
+        curves = [(name, self._points(db_path, name, run["points"].get(name))) for name in self.names]
+        told = [event("metrics", {"name": name, "points": points}) for name, points in curves if points]
+        return [event("run", run), *told, *self._lines(db_path)]
 
-    def _points(self, db_path: Path) -> list[bytes]:
-        told = []
-        for name in self.names:
-            last = self._last_steps.get(name)
-            points = curve(db_path, SeriesQuery(self.run_id, name, start=last))
-            if points and (last is None or len(points) > 1):
-                self._last_steps[name] = points[-1][0]
-                told.append(event("metrics", {"name": name, "points": points}))
-        return told
+    def _points(self, db_path: Path, name: str, count: int | None) -> list[PointView]:
+        """The news of one series, of which there are `count` points (None: not counted); none where nothing is new."""
+        before = self._told.get(name)
+        points = curve(db_path, SeriesQuery(self.run_id, name, start=before.step if before else None))
+        if before is not None:
+            new = len(points) - before.at_step
+            if new < (count or 0) - (before.count or 0):  # some stand further back: an epoch, a restored checkpoint
+                points = curve(db_path, SeriesQuery(self.run_id, name))
+            elif new <= 0:
+                return []
+        if points:
+            last = points[-1][0]
+            self._told[name] = _Told(last, sum(step == last for step, *_ in points), count)
+        return points
 
     def _lines(self, db_path: Path) -> list[bytes]:
         lines = views.console_lines(db_path, self.run_id, after=self.console_after)

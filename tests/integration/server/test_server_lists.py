@@ -13,6 +13,7 @@ from flashtrial.protocol.records import encode_batches, encode_record
 from flashtrial.server.ingest_body import parse_msgpack
 from flashtrial.server.repository import Repository
 from flashtrial.server.retention import RetentionRules
+from flashtrial.server.run_stream import RunWatch
 from flashtrial.server.settings import ServerSettings
 from flashtrial.testing.clock import FakeClock
 from testkit.tracking_server import TrackingClient, batch, metric, state, tracking_server
@@ -171,3 +172,24 @@ def test_a_runs_own_stream_tells_its_row_its_points_and_its_lines(server: Tracki
     told = [json.loads(data) for name, data in events if name == b"event: metrics"]
     assert [point[::2] for point in told[-1]["points"]] == [[2, 4.0], [7, 1.5]]
     assert json.loads(events[0][1])["id"] == "r1"
+
+
+def test_a_runs_stream_tells_points_that_stand_further_back(server: TrackingClient, flashtrial_home: Path) -> None:
+    watch = RunWatch("r9", ("x",))
+
+    def told(*steps: int) -> list[list[list[float]]]:
+        for step in steps:
+            seqs.append(len(seqs) + 1)
+            server.ingest(batch("r9", metric(seqs[-1], {"x": float(seqs[-1])}, step=step)))
+        blocks = [block.split(b"\ndata: ") for block in watch.news(flashtrial_home / "server.db")]
+        return [
+            [point[::2] for point in json.loads(data)["points"]] for name, data in blocks if name == b"event: metrics"
+        ]
+
+    seqs: list[int] = []
+    assert told(0, 1, 2) == [[[0, 1.0], [1, 2.0], [2, 3.0]]]
+    assert told() == []
+    assert told(2) == [[[2, 3.0], [2, 4.0]]]
+    assert told(1) == [[[0, 1.0], [1, 5.0]]]  # from a checkpoint
+    assert told(0) == [[[0, 1.0], [0, 6.0], [1, 5.0]]]  # the next epoch
+    assert told(1) == [[[1, 5.0], [1, 7.0]]]
