@@ -10,6 +10,7 @@ from flashtrial.core import env, files
 from flashtrial.core.clock import SystemClock, utc_from_ms
 from flashtrial.core.errors import FlashtrialError
 from flashtrial.tracking.feeds import sweep
+from flashtrial.tracking.handover import hand_over
 from flashtrial.tracking.outbox import lock_path
 from flashtrial.tracking.progress import read_status
 from flashtrial.tracking.sending.couriers import Couriers
@@ -72,6 +73,10 @@ def _send(home: Path, outbox: Path, environment: Mapping[str, str], *, elsewhere
 
 
 def _wait_for_the_sync_process(outbox: Path) -> None:
+    """The one that runs may have been started without the token that the user has set by now."""
+    token = env.get(env.TOKEN)
+    if token:
+        hand_over(outbox, env.get(env.URL).rstrip("/"), token)
     deadline = time.monotonic() + OTHERS_PATIENCE_S
     while pending(outbox) and time.monotonic() < deadline:
         time.sleep(_POLL_S)

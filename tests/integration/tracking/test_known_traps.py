@@ -109,3 +109,18 @@ def test_the_recovery_command_sends_to_the_server_that_the_run_was_made_for(lab:
         lab.wait_until_synced()
         assert {run for run, _, _ in stand_in.backend.stored} == {"r"}
         assert not other.backend.stored
+
+
+def test_the_recovery_command_gives_its_token_to_the_sync_process_that_runs(lab: Lab) -> None:
+    """Which was started without one, and whose refusals say that a token is to be set."""
+    with StandIn() as stand_in:
+        stand_in.token = "right"
+        lab.url = stand_in.url
+        ended = lab.run("import flashtrial\nprint(flashtrial.init(run_id='r').finish(timeout_s=5))")
+        assert "set FLASHTRIAL_TOKEN" in ended.output, ended
+        assert lab.sync_processes()
+        command = [sys.executable, "-m", "flashtrial.cli", "sync"]
+        script = f"import os; os.execv({sys.executable!r}, {command!r})"
+        ended = lab.run(script, FLASHTRIAL_TOKEN="right")
+        assert ended.status == 0, ended
+        assert {run for run, _, _ in stand_in.backend.stored} == {"r"}
