@@ -64,8 +64,8 @@ def test_what_cannot_be_is_refused_by_name(
 
 
 def test_the_token_is_in_no_repr() -> None:
-    assert "secret" not in repr(Settings(token="secret"))
-    assert "secret" not in repr(resolve({"token": "secret"}, HOME))
+    assert "hunter2" not in repr(Settings(token="hunter2"))
+    assert "hunter2" not in repr(resolve({"token": "hunter2"}, HOME))
 
 
 def test_the_sync_process_is_told_what_was_said() -> None:
