@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from flashtrial.core.files import ensure_private_dir
 from flashtrial.protocol.records import Record, decode_batches, decode_record, read_frames
 from flashtrial.testing.tracking_backend import MemoryBackend
 from flashtrial.tracking.backends.native import HEARTBEAT_PATH
@@ -26,6 +27,8 @@ from testkit.leaks import processes_of_home
 from testkit.tracking_server import TrackingClient, tracking_server
 
 TIMEOUT_S = 45
+# Where no test's server is. Without an address it would be the default port, where a developer's own instance may be.
+NOWHERE = "http://127.0.0.1:9"
 # Runs without what is captured beside them.
 ALONE = {"FLASHTRIAL_CONSOLE": "0", "FLASHTRIAL_FACTS": "0", "FLASHTRIAL_SYSTEM_MONITOR": "0"}
 
@@ -41,7 +44,14 @@ class Lab:
 
     def environment(self, given: Mapping[str, str] | None = None) -> dict[str, str]:
         own = {"FLASHTRIAL_HOME": str(self.home), **({"FLASHTRIAL_URL": self.url} if self.url else {})}
+        if not self.url:
+            self._point_nowhere()
         return {**os.environ, **ALONE, **own, **(given or {})}
+
+    def _point_nowhere(self) -> None:
+        with contextlib.suppress(OSError):  # a home that is read-only
+            ensure_private_dir(self.home)
+            (self.home / "instance.json").write_text(json.dumps({"url": NOWHERE}))
 
     def start(self, script: str, **given: str) -> subprocess.Popen[str]:
         """A process that runs `script`, in a session of its own; the caller waits for it.
