@@ -146,7 +146,7 @@ def test_a_fork_in_the_middle_of_a_look_at_a_lock_does_not_keep_it(lab: Lab) -> 
     script = """
 import fcntl, os, pathlib, threading
 from flashtrial.tracking.outbox import is_locked
-path = pathlib.Path(os.environ["FLASHTRIAL_HOME"]); path.mkdir(); path /= "lock"; path.touch()
+path = pathlib.Path(os.environ["FLASHTRIAL_HOME"]); path.mkdir(exist_ok=True); path /= "lock"; path.touch()
 stop = threading.Event()
 def look():
     while not stop.is_set(): is_locked(path, shared=False)
