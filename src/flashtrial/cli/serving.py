@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -137,10 +138,17 @@ def _uvicorn_config(app: ASGIApp, options: UpOptions) -> uvicorn.Config:
 
 
 def _names_of(host: str) -> tuple[str, ...]:
-    """The names under which other machines may ask for a socket bound to `host`: it, this machine's, its addresses."""
+    """The names under which other machines may ask for a socket bound to `host`: it, this machine's, its addresses.
+
+    Of its interfaces as well: the name often leads to a loopback address only.
+    """
     name = socket.gethostname()
-    try:
-        addresses = {str(entry[4][0]) for entry in socket.getaddrinfo(name, None)}
-    except socket.gaierror:  # the machine does not know itself by name
-        addresses = set()
+    addresses = {
+        address.address.partition("%")[0]
+        for interface in psutil.net_if_addrs().values()
+        for address in interface
+        if address.family in {socket.AF_INET, socket.AF_INET6}
+    }
+    with contextlib.suppress(socket.gaierror):  # the machine does not know itself by name
+        addresses |= {str(entry[4][0]) for entry in socket.getaddrinfo(name, None)}
     return tuple(sorted({host, name, socket.getfqdn(), *addresses}))

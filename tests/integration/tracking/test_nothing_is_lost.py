@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import psutil
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from flashtrial.tracking.outbox import cursor_path
 from flashtrial.tracking.progress import SyncStatus, read_cursor, read_status
 from testkit import free_port, wait_until
-from testkit.tracking_server import TrackingClient
+from testkit.tracking_server import TrackingClient, tracking_server
 
 from .conftest import TIMEOUT_S, Lab, StandIn, kill
 
@@ -134,6 +135,26 @@ def test_a_run_made_without_a_server_arrives_when_one_comes_up(lab: Lab) -> None
     with StandIn(port) as stand_in:
         lab.wait_until_synced()
         assert len(stand_in.backend.stored) == 3
+
+
+def test_tags_that_change_while_no_server_is_up_arrive_as_they_last_were(lab: Lab, tmp_path: Path) -> None:
+    lab.home.mkdir(mode=0o700)
+    instance = lab.home / "instance.json"
+    instance.write_text(f'{{"url": "http://127.0.0.1:{free_port()}"}}')
+    script = """
+import flashtrial
+run = flashtrial.init(run_id="run_1", resume=False, tags=["a", "b"], settings={"finish_timeout_s": 0})
+run.add_tags(["c", "a"])
+run.remove_tags("b")
+run.finish()
+"""
+    ended = lab.run(script)
+    assert ended.status == 0, ended
+    wait_until(lambda: (status := read_status(lab.outbox)) and status.outage, what="an outage to be noticed")
+    with tracking_server(tmp_path / "server") as server:
+        instance.write_text(f'{{"url": "http://127.0.0.1:{server.port}"}}')
+        lab.wait_until_synced()
+        assert server.get("/api/v1/runs/run_1").json()["tags"] == ["a", "c"]
 
 
 def test_a_server_that_comes_up_in_this_home_is_found_at_once(lab: Lab) -> None:
