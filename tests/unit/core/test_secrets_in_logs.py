@@ -4,7 +4,8 @@ import logging
 
 import pytest
 
-from flashtrial.core.log import MASK, MaskSecrets
+from flashtrial.core.log import MaskSecrets
+from flashtrial.core.masking import MASK
 
 
 def logged(message: str, *arguments: object) -> str:
