@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 class TrackedRun(Protocol):
     """A run that is (or was) open in this process, as the end of a call sees it."""
 
+    @property
+    def run_id(self) -> str: ...
+
     def note(self) -> RunNote:
         """How the run stands now."""
         ...
@@ -34,14 +37,22 @@ class CallTracking:
     def __init__(self) -> None:
         self.defaults: RunDefaults | None = None
         self._touched: dict[TrackedRun, None] = {}
+        self._tell: Callable[[str], None] | None = None
 
-    def begin(self, defaults: RunDefaults | None) -> None:
-        """A call begins; `defaults` are those of its `flashtrial.init()`."""
+    def begin(self, defaults: RunDefaults | None, tell: Callable[[str], None] | None = None) -> None:
+        """A call begins; `defaults` are those of its `flashtrial.init()`.
+
+        `tell` gets the id of each run when the call touches it for the first time, in whatever thread did.
+        """
         self.defaults = defaults
+        self._tell = tell
 
     def touched(self, run: TrackedRun) -> None:
         """The call that is under way opened `run` or logged to it."""
-        self._touched[run] = None
+        if run not in self._touched:
+            self._touched[run] = None
+            if self._tell is not None:
+                self._tell(run.run_id)
 
     def end(self, error: BaseException | None, *, ends_runs: bool) -> tuple[RunNote, ...]:
         """The call is over: how the runs stand that it touched, the newest first.
@@ -49,7 +60,7 @@ class CallTracking:
         With `ends_runs` they end with it. Best effort: what fails is said in the call's output and never changes how
         the call ended.
         """
-        self.defaults = None
+        self.defaults = self._tell = None
         if not self._touched:
             return ()
         runs, self._touched = list(self._touched), {}

@@ -26,7 +26,17 @@ from flashtrial.process.outcome import Cancelled, Garbled, Outcome
 from flashtrial.process.output import OutputPipe, log_late_output
 from flashtrial.process.readiness import is_readable, until_readable
 from flashtrial.process.sink import Sink
-from flashtrial.protocol.child import KEEPS_PIPES, Message, ProtocolError, Raised, Ready, Returned, Yielded, encode
+from flashtrial.protocol.child import (
+    KEEPS_PIPES,
+    Message,
+    ProtocolError,
+    Raised,
+    Ready,
+    Returned,
+    Touched,
+    Yielded,
+    encode,
+)
 
 T = TypeVar("T")
 
@@ -268,6 +278,9 @@ class Child:
                 value = blobs.take(message.value, descriptors)
                 if self._exchange is not None and self.conversation.concerns(message.call_id):
                     self._exchange.sink.yielded(bytes(value))
+            case Touched():
+                if self._exchange is not None and self.conversation.concerns(message.call_id):
+                    self._exchange.sink.touched(message.run_id)
             case Ready():
                 pass
             case _:

@@ -20,6 +20,7 @@ import signal
 import site
 import socket
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -42,6 +43,7 @@ from flashtrial.protocol.child import (
     Returned,
     RunNote,
     Setup,
+    Touched,
     Yielded,
 )
 
@@ -72,6 +74,8 @@ class InstanceHost:
         self._may_be_cancelled = False
         self._tracking = call_tracking.install()
         self._pid = os.getpid()
+        self._sending = threading.Lock()  # a run may be touched in any thread of the user's
+        self._under_way: str | None = None
 
     def serve(self) -> None:
         """Take calls until the parent is gone."""
@@ -106,7 +110,8 @@ class InstanceHost:
         self._send(event, file)
 
     def _event_of(self, call: Invoke, descriptors: list[int]) -> tuple[Returned | Raised, io.FileIO | None]:
-        self._tracking.begin(call.tracking)
+        self._under_way = call.call_id
+        self._tracking.begin(call.tracking, functools.partial(self._tell_of, call.call_id))
         try:
             arguments = blobs.take(call.arguments, descriptors)
             self._may_be_cancelled = True
@@ -123,15 +128,22 @@ class InstanceHost:
             self._may_be_cancelled = False
             raise CallCancelled("the caller wants no answer any more")
 
+    def _tell_of(self, call_id: str, run_id: str) -> None:
+        """Nothing is said of a call after its answer, nor by a process that user code forked off."""
+        if os.getpid() != self._pid:  # where nobody may ever let go of the lock
+            return
+        with self._sending:
+            if self._under_way == call_id:
+                self._channel.send(Touched(call_id, run_id))
+
     def _send(self, event: Returned | Yielded | Raised, file: io.FileIO | None = None) -> None:
         """Send `event`, and `file`, which holds its value, beside it; closes `file`."""
         if os.getpid() != self._pid:
             _end_copy(event)
-        if file is None:
-            self._channel.send(event)
-            return
-        with file:
-            self._channel.send(event, [file.fileno()])
+        with self._sending, file or contextlib.nullcontext():
+            if not isinstance(event, Yielded):
+                self._under_way = None
+            self._channel.send(event, [] if file is None else [file.fileno()])
 
     def _on_yield(self, call: Invoke) -> Callable[[Any], None] | None:
         def send(value: Any) -> None:

@@ -5,7 +5,7 @@ import fcntl
 import logging
 import os
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from flashtrial.process.head_and_tail import HeadAndTail
 
@@ -15,12 +15,29 @@ _CHUNK_BYTES: Final = 64 * 1024
 logger = logging.getLogger(__name__)
 
 
+class RunConsole(Protocol):
+    """Takes what a call prints to the console of the run that it touched last."""
+
+    def touched(self, run_id: str, said: bytes) -> None:
+        """From now on it goes to this run; `said` is what came before the first one."""
+        ...
+
+    def output(self, data: bytes) -> None:
+        """Some bytes that the call wrote."""
+        ...
+
+
 class OutputBuffer:
-    """What a call's user sees: the code's output and the worker's own lines, in order, head and tail of it kept."""
+    """What a call's user sees: the code's output and the worker's own lines, in order, head and tail of it kept.
+
+    `console` gets them too, once the call has touched a run.
+    """
 
     def __init__(self) -> None:
+        self.console: RunConsole | None = None
         self._kept = HeadAndTail(KEPT_BYTES)
         self._in_line = False
+        self._is_of_run = False
 
     @property
     def streams(self) -> bool:
@@ -34,9 +51,18 @@ class OutputBuffer:
     def yielded(self, value: bytes) -> None:
         """Not asked for."""
 
+    def touched(self, run_id: str) -> None:
+        """The call opened this run, or logged to it."""
+        if self.console is not None:
+            said = b"" if self._is_of_run else self.text().encode()
+            self._is_of_run = True
+            self.console.touched(run_id, said)
+
     def append(self, data: bytes) -> None:
         self._kept.add(data)
         self._in_line = not data.endswith(b"\n")
+        if self._is_of_run and self.console is not None:
+            self.console.output(data)
 
     def append_line(self, line: str) -> None:
         """A line of the worker's own; it starts at the beginning of a line, whatever the user's code left open."""

@@ -15,6 +15,10 @@ class Sink(Protocol):
         """Some bytes that the call wrote."""
         ...
 
+    def touched(self, run_id: str) -> None:
+        """The call opened this run, or logged to it; told once for each run."""
+        ...
+
     def yielded(self, value: bytes) -> None:
         """One value of a generator, encoded as a result is; only for calls that asked for a stream."""
         ...

@@ -22,6 +22,7 @@ MAX_FRAME_BYTES: Final = 1024 * 1024 * 1024
 # What a parent takes from a child, whose user code may write here too: what is larger comes in memory files.
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024 if hasattr(os, "memfd_create") else MAX_FRAME_BYTES
 MAX_MESSAGE_CHARS: Final = 1024 * 1024
+MAX_RUN_ID_CHARS: Final = 1024
 # Where no descendant of a child can get out of its sight (it is their subreaper), it can tell that nobody else has the
 # pipe of a call that left nothing behind, and keeps it for the next call.
 KEEPS_PIPES: Final = sys.platform == "linux"
@@ -150,6 +151,14 @@ class Yielded:
 
 
 @dataclass(frozen=True, slots=True)
+class Touched:
+    """The call opened a run or logged to it, for the first time; what it prints belongs to that run from now on."""
+
+    call_id: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Raised:
     """The call failed inside the child. `message` is ready to be shown: type, text and the user's own lines."""
 
@@ -192,7 +201,7 @@ class Status:
     exit_code: int | None
 
 
-Event = Ready | Returned | Yielded | Raised | Preloaded | Forked | Status | NotForked
+Event = Ready | Returned | Yielded | Touched | Raised | Preloaded | Forked | Status | NotForked
 Message = Command | Event
 
 _TYPES: Final[tuple[type[Any], ...]] = (
@@ -209,6 +218,7 @@ _TYPES: Final[tuple[type[Any], ...]] = (
     Forked,
     Status,
     NotForked,
+    Touched,
 )
 _NUMBERS: Final = {kind: number for number, kind in enumerate(_TYPES)}
 
@@ -244,6 +254,7 @@ _FIELDS: Final[dict[type[Any], tuple[Any, ...]]] = {
     Forked: (int,),
     Status: (int, (int, type(None))),
     NotForked: (str,),
+    Touched: (str, str),
 }
 
 
@@ -289,7 +300,14 @@ def _preload(source: str, local_names: list[str]) -> Preload:
     return Preload(source, tuple(local_names))
 
 
+def _touched(call_id: str, run_id: str) -> Touched:
+    if not 0 < len(run_id) <= MAX_RUN_ID_CHARS:
+        raise ValueError(f"a run has a name of 1 to {MAX_RUN_ID_CHARS} characters, not {len(run_id)}")
+    return Touched(call_id, run_id)
+
+
 _REVIVE: Final[dict[type[Any], Any]] = {
+    Touched: _touched,
     Raised: _raised,
     Preloaded: _preloaded,
     Setup: _setup,

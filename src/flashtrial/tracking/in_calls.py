@@ -44,6 +44,10 @@ class CallShare:
         self._last: dict[str, float] = {}
         calls.touched(self)
 
+    @property
+    def run_id(self) -> str:
+        return self._run.id
+
     def logged(self, numbers: Mapping[str, float]) -> None:
         """The run got new values; `numbers` is not kept."""
         self._calls.touched(self)

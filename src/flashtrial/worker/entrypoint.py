@@ -25,6 +25,7 @@ from flashtrial.worker.log_streamer import LogStreamer
 from flashtrial.worker.loop import parent_watch
 from flashtrial.worker.loop.live_output import LiveOutput
 from flashtrial.worker.remote_executor import RemoteExecutor
+from flashtrial.worker.run_consoles import RunConsoles
 from flashtrial.worker.sync_keeper import SyncKeeper, choose_outbox
 from flashtrial.worker.worker_settings import WorkerSettings
 
@@ -82,6 +83,7 @@ class Worker:
             call_defaults=settings.call_limits,
             gpus=gpus,
         )
+        self._consoles = RunConsoles(env.outbox_dir(), worker_id) if env.flag(env.CONSOLE, default=True) else None
         self._installer = InstallerOnDemand(home)
         self._retirement = Retirement(
             self._supervisor, settings.keep_limits, SystemClock().monotonic, self._installer.release
@@ -91,7 +93,8 @@ class Worker:
             FunctionExecutor(self._supervisor, settings.call_limits, gpus),
             self._classes,
             settings.payload_limits(),
-            self._retirement.using,
+            using=self._retirement.using,
+            consoles=self._consoles,
         )
 
     async def handle(self, event: object, live: LiveOutput | None = None) -> dict[str, Any]:
@@ -106,6 +109,8 @@ class Worker:
         if self._gpus is not None:
             await asyncio.to_thread(self._gpus.close)
         await asyncio.to_thread(self._installer.close)
+        if self._consoles is not None:
+            await asyncio.to_thread(self._consoles.close)
         if self._keeper is not None:
             await self._keeper.wait_until_sent(self._worker_id)
 

@@ -35,6 +35,7 @@ from flashtrial.worker.install.installer_on_demand import Installer
 from flashtrial.worker.log_streamer import streaming_to
 from flashtrial.worker.loop.live_output import LiveOutput, Streaming
 from flashtrial.worker.loop.payload_limits import PayloadLimits, ResultTooLarge
+from flashtrial.worker.run_consoles import RunConsoles
 
 Using: TypeAlias = Callable[[Environment], contextlib.AbstractContextManager[None]]
 
@@ -50,14 +51,17 @@ class RemoteExecutor:
         function_executor: FunctionExecutor,
         class_executor: ClassExecutor,
         limits: PayloadLimits | None = None,
+        *,
         using: Using | None = None,
+        consoles: RunConsoles | None = None,
     ) -> None:
-        """`using` is entered while a request uses its environment."""
+        """`using` is entered while a request uses its environment; `consoles` get what calls with runs print."""
         self._installer = installer
         self._functions = function_executor
         self._classes = class_executor
         self._limits = limits or PayloadLimits()
         self._using = using or _unwatched
+        self._consoles = consoles
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def execute(self, event: object, live: LiveOutput | None = None) -> dict[str, Any]:
@@ -68,10 +72,20 @@ class RemoteExecutor:
         self._notice_new_loop()
         output = OutputBuffer() if live is None else live
         with streaming_to(output):
-            response = await self._answer(event, output)
+            response = await self._recorded(event, output)
             if self._limits.limit_bytes is not None:
                 response = await self._limits.fitted(response, _job_id(event))
         return response.to_wire()
+
+    async def _recorded(self, event: object, output: OutputBuffer) -> FunctionResponse:
+        if self._consoles is None:
+            return await self._answer(event, output)
+        console = output.console = self._consoles.of_call()
+        try:
+            return await self._answer(event, output)
+        finally:
+            output.console = None
+            console.end()
 
     async def _answer(self, event: object, output: OutputBuffer) -> FunctionResponse:
         try:

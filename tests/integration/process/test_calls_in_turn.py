@@ -153,6 +153,8 @@ class _Slow:
 
     def output(self, data: bytes) -> None: ...
 
+    def touched(self, run_id: str) -> None: ...
+
     def yielded(self, value: bytes) -> None:
         self.values.append(value)
 

@@ -63,6 +63,18 @@ def test_two_writers_of_one_run_are_one_note() -> None:
     assert calls.end(None, ends_runs=False) == (RunNote("r", "http://here/runs/r", {"loss": 1.0, "old": 1.0}, 7),)
 
 
+def test_each_run_is_told_of_once_in_each_call_and_not_after_it() -> None:
+    calls, run, told = CallTracking(), FakeRun("mine"), list[str]()
+    for _ in range(2):
+        calls.begin(None, told.append)
+        calls.touched(run)
+        calls.touched(run)
+        calls.end(None, ends_runs=False)
+        calls.touched(FakeRun("late"))
+        calls.end(None, ends_runs=False)
+    assert told == ["mine", "mine"]
+
+
 def test_runs_end_with_a_function_and_outlive_a_method() -> None:
     calls, run, error = CallTracking(), FakeRun(), ValueError("no")
     calls.touched(run)

@@ -50,6 +50,10 @@ class Streaming:
         """Some bytes that the call wrote."""
         self._live.output(data)
 
+    def touched(self, run_id: str) -> None:
+        """The call opened this run, or logged to it."""
+        self._live.touched(run_id)
+
     def yielded(self, value: bytes) -> None:
         """One value of a generator, encoded as results are."""
         self._live.yielded(value if self._is_json else b'"' + value + b'"')
