@@ -310,8 +310,14 @@ def test_finish_counts_what_its_companion_wrote(lab: Lab, companions: Companions
         "import flashtrial\nr = flashtrial.init(run_id='run_1', resume=False)\nprint('line')\nreport = r.finish()\n"
     )
     ended = lab.run(script + "print(report.written, report.sent, report.pending)", **ON, FLASHTRIAL_FACTS="true")
-    assert ended.output == "line\n5 5 0\n", ended
+    # of the run its two states; of the companion those of a guest, the line and the facts
+    assert ended.output == "line\n6 6 0\n", ended
     assert [line["text"] for line in console_lines(server)] == ["line"]
+    companions.wait()
+    lab.wait_until_synced()
+    writers = server.get("/api/v1/runs/run_1").json()["writers"]
+    assert len(writers) == 2
+    assert not [writer for writer in writers if writer.get("reason")], "a companion is no writer that died"
 
 
 def test_in_a_worker_the_console_is_the_calls(lab: Lab, companions: Companions) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from flashtrial.core import env, log
 from flashtrial.core.errors import FlashtrialError
 from flashtrial.protocol.records import RecordKind
+from flashtrial.protocol.trials import RunStatus
 from flashtrial.tracking.capture import assignment
 from flashtrial.tracking.capture.assignment import Assignment
 from flashtrial.tracking.capture.facts import collect, facts_body
@@ -32,6 +33,7 @@ from flashtrial.tracking.writer import JOINING, RunWriter
 
 logger = logging.getLogger(__name__)
 
+_GUEST_IS_DONE = {"status": RunStatus.FINISHED.value, "guest": True}
 _AS_A_GUEST = {**JOINING, "guest": True}  # whatever the companion does, the run neither begins nor ends with it
 
 
@@ -63,8 +65,11 @@ class Notes:
         self._facts.start()
 
     def close(self) -> str:
-        self._is_closed = True
         writer = self._writer
+        if writer.last_seq:
+            # nobody is to take a companion that is through for a writer that died; of the run's end it says nothing
+            self.append(RecordKind.STATE.value, _GUEST_IS_DONE)
+        self._is_closed = True
         if writer.last_seq:
             writer.see_to_sync()
         said = f"done {writer.writer_id or '-'} {writer.last_seq}\n"
