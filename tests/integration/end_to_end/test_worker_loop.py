@@ -1,7 +1,9 @@
 """What clients see of a careful worker: progress, streams, sizes, drains; local RunPod, real loop, real children."""
 
+import json
 import os
 import signal
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +70,15 @@ def test_a_generators_values_arrive_one_by_one(instance: Instance, endpoint: str
     assert instance.result(endpoint, job)["output"]["json_result"] == list(range(30))
 
 
-def test_a_result_that_the_platform_would_refuse_is_told_with_its_output(instance: Instance, endpoint: str) -> None:
-    source = "def f():\n    print('before')\n    return 'x' * 10_500_000\n"
-    ended = instance.run(endpoint, function(source))
-    assert ended["status"] == "FAILED"
-    assert ended["output"]["error_kind"] == "result"
-    assert ended["output"]["stdout"] == "before\n"
-    assert "10,500," in ended["error"]
+LARGE = "def f():\n    print('before')\n    return 'x' * 10_500_000\n"
+
+
+def test_a_result_that_the_platform_would_refuse_lies_at_the_server(instance: Instance, endpoint: str) -> None:
+    ended = instance.run(endpoint, function(LARGE))
+    assert ended["status"] == "COMPLETED"
+    assert ended["output"]["stdout"].startswith("before\n[flashtrial] the result (10,500,002 bytes)")
+    with urllib.request.urlopen(ended["output"]["result_ref"]["url"], timeout=30) as answer:
+        assert json.load(answer) == "x" * 10_500_000
 
 
 def test_a_result_just_under_the_limit_comes_through(instance: Instance, endpoint: str) -> None:

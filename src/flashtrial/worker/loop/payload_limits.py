@@ -29,6 +29,9 @@ _ADVICE: Final = (
     "Return something smaller; or give the endpoint a network volume, or a tracking server (FLASHTRIAL_URL), for it."
 )
 
+# A client that drops fields it does not know, as the stock SDK does, gives its user None, and shows this.
+_WHERE: Final = "the result ({size:,} bytes) is too large for an answer: it lies at {lies}, as result_ref says"
+
 logger = logging.getLogger(__name__)
 
 
@@ -103,7 +106,8 @@ class PayloadLimits:
         reference: dict[str, Any] = {**place, "format": form}
         lies = place.get("path") or place.get("url")
         logger.info("result of job %s stored at %s", job_id, lies, extra={"action": "result_stored"})
-        small = _without_result(response).model_copy(update={"result_ref": reference})
+        said = f"{_on_a_new_line(response.stdout)}[flashtrial] {_WHERE.format(size=place['bytes'], lies=lies)}\n"
+        small = _without_result(response).model_copy(update={"result_ref": reference, "stdout": said})
         return self._with_short_output(small)
 
     def _refused(self, response: FunctionResponse, why: str) -> FunctionResponse:
@@ -143,6 +147,10 @@ async def _apart(act: Callable[[], ResultPlace]) -> ResultPlace:
 
     threading.Thread(target=work, name="result-store", daemon=True).start()
     return await asyncio.wrap_future(done)
+
+
+def _on_a_new_line(text: str) -> str:
+    return text if not text or text.endswith("\n") else f"{text}\n"
 
 
 def json_bytes(value: object) -> int:
