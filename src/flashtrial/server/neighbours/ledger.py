@@ -53,7 +53,19 @@ _NUMBERS = """
 CREATE TABLE numbers (number INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL UNIQUE)
 """
 
-_MIGRATIONS = (_FIRST, _NUMBERS)
+# The highest point of each metric that MLflow's clients logged.
+_LATEST = """
+CREATE TABLE latest (
+    run_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    step INTEGER NOT NULL,
+    time_ms INTEGER NOT NULL,
+    value REAL,
+    PRIMARY KEY (run_id, name)
+) WITHOUT ROWID
+"""
+
+_MIGRATIONS = (_FIRST, _NUMBERS, _LATEST)
 _SECRET_BYTES = 32
 _EPOCH_BYTES = 5
 
@@ -165,10 +177,13 @@ class Ledger:
             yield connection
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction, as `reading`."""
-        with self._lock, contextlib.closing(self._connect()) as connection, sqlite.transaction(connection):
-            yield connection
+    def writing(self, *, is_synced: bool = True) -> Iterator[sqlite3.Connection]:
+        """A transaction, as `reading`. One that is not synced outlives the process, but maybe not a loss of power."""
+        with self._lock, contextlib.closing(self._connect()) as connection:
+            if not is_synced:
+                connection.execute("PRAGMA synchronous = NORMAL")
+            with sqlite.transaction(connection):
+                yield connection
 
     def _connect(self) -> sqlite3.Connection:
         files.ensure_private_dir(self._path.parent)

@@ -76,6 +76,12 @@ class Experiments:
         found = self._one("project = ?", project)
         return found if found is not None else self._one_after_taking_in(project)
 
+    def is_deleted(self, project: str) -> bool:
+        """Whether the experiment of this project was deleted."""
+        with self._ledger.reading() as connection:
+            row = connection.execute("SELECT stage FROM experiments WHERE project = ?", (project,)).fetchone()
+        return row is not None and row[0] == DELETED
+
     def create(self, name: object, tags: Mapping[str, str]) -> Experiment:
         """A new one. Raises `MlflowError`."""
         name = _checked_name(name)

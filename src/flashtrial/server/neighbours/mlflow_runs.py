@@ -16,6 +16,7 @@ from flashtrial.server.neighbours.fresh_runs import FreshRuns
 from flashtrial.server.neighbours.ledger import Ledger
 from flashtrial.server.neighbours.mlflow_errors import INVALID, MlflowError, no_run
 from flashtrial.server.neighbours.mlflow_experiments import ACTIVE, DELETED, Experiment, Experiments, key_values
+from flashtrial.server.neighbours.mlflow_latest import Latest
 from flashtrial.server.neighbours.mlflow_shown import FACTS, INPUTS, TAGS, Shown, ShownRuns, params_of, tags_of
 from flashtrial.server.neighbours.recorder import Entry, Recorder
 from flashtrial.server.neighbours.runs import Runs, as_float
@@ -48,6 +49,7 @@ class MlflowRuns:
         self._runs = runs
         self._experiments = experiments
         self._shown = shown
+        self._latest = Latest(ledger)
         self._fresh = FreshRuns()
 
     def view(self, run_id: object) -> RunView:
@@ -81,7 +83,7 @@ class MlflowRuns:
 
     def update(self, said: Mapping[str, Any]) -> Shown:
         """Change status, end time or name."""
-        view = self.view(_run_id(said))
+        view = self._writable(said)
         status = _status(said["status"]) if said.get("status") is not None else RunStatus(view["status"])
         news: dict[str, Any] = {"status": status.value}
         if isinstance(said.get("run_name"), str) and said["run_name"]:
@@ -99,19 +101,20 @@ class MlflowRuns:
 
     def log(self, said: Mapping[str, Any]) -> None:
         """Metrics, parameters and tags, all or none of them valid."""
-        view = self.view(_run_id(said))
-        params = key_values(said.get("params"))
+        view = self._writable(said)
+        params = _params(said.get("params"))
         self._check_params(view, params)
         entries = [self._metric(item) for item in _list(said.get("metrics"))]
         if params:
             entries.append(Entry(RecordKind.CONFIG, self._now(), {"set": params}))
         self._write(view, *entries)
+        self._latest.note(view["id"], entries)
         if tags := key_values(said.get("tags")):
             self._tag(view, dict(tags))
 
     def delete_tag(self, said: Mapping[str, Any]) -> None:
         """Take a tag away."""
-        view, key = self.view(_run_id(said)), str(said.get("key"))
+        view, key = self._writable(said), str(said.get("key"))
         tags = self._ledger.fact(view["id"], TAGS)
         if key not in tags_of(view, tags if isinstance(tags, dict) else {}):
             raise MlflowError(f"No tag with name: {key[:250]} in run with id {view['id']}", "RESOURCE_DOES_NOT_EXIST")
@@ -124,6 +127,15 @@ class MlflowRuns:
         known = {json.dumps(item, sort_keys=True): item for item in (before if isinstance(before, list) else [])}
         known |= {json.dumps(item, sort_keys=True): item for item in _list(said.get("datasets"))}
         self._ledger.set_fact(view["id"], INPUTS, list(known.values()))
+
+    def _writable(self, said: Mapping[str, Any]) -> RunView:
+        """The run that is meant, which nobody has deleted."""
+        view = self.view(_run_id(said))
+        facts = self._ledger.fact(view["id"], FACTS)
+        is_deleted = isinstance(facts, dict) and facts.get("stage") == DELETED
+        if is_deleted or self._experiments.is_deleted(view["project"]):
+            raise MlflowError(f"The run {view['id']} must be in the 'active' state. Current state is deleted.", INVALID)
+        return view
 
     def _make(self, run_id: str, experiment: Experiment, said: Mapping[str, Any]) -> None:
         tags = key_values(said.get("tags"))
@@ -194,6 +206,14 @@ def _is_of(tag: str, old: Mapping[str, str]) -> bool:
 
 def _run_id(said: Mapping[str, Any]) -> object:
     return said.get("run_id") or said.get("run_uuid")
+
+
+def _params(said: object) -> dict[str, str]:
+    """Parameters by name, none of them with two values."""
+    found = key_values(said)
+    if isinstance(said, list) and any(found[str(item["key"])] != str(item.get("value", "")) for item in said):
+        raise MlflowError("Duplicate parameter keys have been submitted, with different values", INVALID)
+    return found
 
 
 def _status(said: object) -> RunStatus:

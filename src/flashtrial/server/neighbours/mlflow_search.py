@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flashtrial.server.neighbours.mlflow_errors import INVALID, MlflowError
+from flashtrial.server.neighbours.mlflow_fields import Asked, check_comparison, kind_and_name
 
 MAX_CHARS = 10_000
 
@@ -24,21 +25,7 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
-_KINDS = {
-    "metric": "metrics",
-    "metrics": "metrics",
-    "param": "params",
-    "params": "params",
-    "parameter": "params",
-    "parameters": "params",
-    "tag": "tags",
-    "tags": "tags",
-    "attribute": "info",
-    "attributes": "info",
-    "attr": "info",
-    "run": "info",
-}
-_ALIASES = {"created": "start_time", "Created": "start_time", "run name": "run_name", "Run name": "run_name"}
+_ONE_NAME = re.compile(r"""(?:[\w-]+\s*\.\s*)?(?:"[^"]*"|`[^`]*`|[^\s"`]+)|[Rr]un [Nn]ame""")
 _WORDS = ("AND", "LIKE", "ILIKE", "IN", "NOT", "IS", "NULL")
 
 
@@ -59,7 +46,7 @@ class Term:
     value: Any
 
 
-def parse_filter(said: object) -> list[Term]:
+def parse_filter(said: object, asked: Asked = Asked.RUNS) -> list[Term]:
     """The terms of a filter; none for an empty one. Raises `MlflowError`."""
     text = str(said or "").strip()
     if len(text) > MAX_CHARS:
@@ -69,7 +56,9 @@ def parse_filter(said: object) -> list[Term]:
     while tokens:
         if terms and _take(tokens)[1].upper() != "AND":
             raise _bad(text)
-        terms.append(_term(tokens, text))
+        term = _term(tokens, text, asked)
+        check_comparison((term.field.kind, term.field.name), term.sign, term.value, asked)
+        terms.append(term)
     return terms
 
 
@@ -78,13 +67,13 @@ def holds(values: Mapping[str, Mapping[str, Any]], terms: Sequence[Term]) -> boo
     return all(_holds(values.get(term.field.kind, {}).get(term.field.name), term) for term in terms)
 
 
-def parse_order(said: object) -> list[tuple[Field, bool]]:
+def parse_order(said: object, asked: Asked = Asked.RUNS) -> list[tuple[Field, bool]]:
     """The fields to sort by, each with whether descending. Raises `MlflowError`."""
     if said is None:
         return []
     if not isinstance(said, list):
         raise MlflowError("order_by is a list of texts", INVALID)
-    return [_order(str(item)) for item in said]
+    return [_order(str(item), asked) for item in said]
 
 
 def sort_key(values: Mapping[str, Mapping[str, Any]], field: Field, *, descending: bool) -> tuple[Any, ...]:
@@ -114,11 +103,11 @@ def _tokens(text: str) -> list[tuple[str, str]]:
     return found
 
 
-def _term(tokens: list[tuple[str, str]], text: str) -> Term:
+def _term(tokens: list[tuple[str, str]], text: str, asked: Asked) -> Term:
     kind, word = _take(tokens)
     if kind != "name":
         raise _bad(text)
-    field = _field(word)
+    field = _field(word, asked)
     _, sign = _take(tokens)
     sign = sign.upper()
     if sign in ("NOT", "IS"):
@@ -167,24 +156,24 @@ def _value(token: tuple[str, str], text: str) -> Any:
     raise _bad(text)
 
 
-def _field(word: str) -> Field:
-    head, dot, rest = word.partition(".")
-    kind = _KINDS.get(head.strip().lower()) if dot else None
-    if kind is None:
-        return Field("info", _bare(word))
-    return Field(kind, _bare(rest.strip()))
+def _field(word: str, asked: Asked) -> Field:
+    head, dot, rest = (None, "", word) if word[:1] in ('"', "`") else word.partition(".")
+    if not dot:
+        head, rest = None, word
+    return Field(*kind_and_name(head, _bare(rest.strip()), asked))
 
 
 def _bare(name: str) -> str:
-    name = name[1:-1] if name[:1] in ('"', "`") else name
-    return _ALIASES.get(name, name)
+    return name[1:-1] if name[:1] in ('"', "`") else name
 
 
-def _order(said: str) -> tuple[Field, bool]:
+def _order(said: str, asked: Asked) -> tuple[Field, bool]:
     text = said.strip()
     descending = bool(re.search(r"\sdesc$", text, re.IGNORECASE))
     text = re.sub(r"\s(asc|desc)$", "", text, flags=re.IGNORECASE).strip()
-    return _field(text), descending
+    if not _ONE_NAME.fullmatch(text):
+        raise MlflowError(f"Invalid order_by clause {said[:200]!r}", INVALID)
+    return _field(text, asked), descending
 
 
 def _holds(actual: Any, term: Term) -> bool:

@@ -6,7 +6,8 @@ from typing import Any
 
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.server.neighbours.ledger import Ledger
-from flashtrial.server.neighbours.mlflow_experiments import ACTIVE, Experiment
+from flashtrial.server.neighbours.mlflow_experiments import ACTIVE, DELETED, Experiment
+from flashtrial.server.neighbours.mlflow_latest import Latest, higher
 from flashtrial.server.neighbours.runs import LastPoint, Runs
 from flashtrial.server.views import RunView
 
@@ -30,19 +31,20 @@ class ShownRuns:
     def __init__(self, runs: Runs, ledger: Ledger) -> None:
         self._runs = runs
         self._ledger = ledger
+        self._latest = Latest(ledger)
 
     def show(self, views: Sequence[RunView], experiments: Mapping[str, Experiment]) -> list[Shown]:
         """The runs in MLflow's shape; `experiments` by project."""
         ids = [view["id"] for view in views]
         facts, tags = self._ledger.facts_of(ids, FACTS), self._ledger.facts_of(ids, TAGS)
-        inputs, lasts = self._ledger.facts_of(ids, INPUTS), self._runs.last_points(ids)
+        inputs, lasts, noted = self._ledger.facts_of(ids, INPUTS), self._runs.last_points(ids), self._latest.of(ids)
         return [
             _shown(
                 view,
                 experiments[view["project"]],
                 _map(facts.get(view["id"])),
                 tags_of(view, _map(tags.get(view["id"]))),
-                lasts.get(view["id"], {}),
+                higher(lasts.get(view["id"], {}), noted.get(view["id"], {})),
             )
             | {"inputs": {"dataset_inputs": inputs.get(view["id"], [])}}
             for view in views
@@ -107,7 +109,7 @@ def _shown(
         "status": TO_MLFLOW[status],
         "start_time": facts.get("start_time") or view["created_ms"],
         "artifact_uri": f"mlflow-artifacts:/{experiment.number}/{view['id']}/artifacts",
-        "lifecycle_stage": facts.get("stage") or ACTIVE,
+        "lifecycle_stage": DELETED if DELETED in (facts.get("stage"), experiment.stage) else ACTIVE,
     }
     metrics = [
         {"key": name, "value": number(value), "timestamp": time_ms, "step": step}

@@ -11,6 +11,7 @@ from flashtrial.server.neighbours.ledger import Ledger
 from flashtrial.server.neighbours.mlflow_artifacts import MlflowArtifacts
 from flashtrial.server.neighbours.mlflow_errors import INVALID, MlflowError
 from flashtrial.server.neighbours.mlflow_experiments import ACTIVE, DELETED, Experiment, Experiments
+from flashtrial.server.neighbours.mlflow_fields import Asked
 from flashtrial.server.neighbours.mlflow_runs import MlflowRuns
 from flashtrial.server.neighbours.mlflow_search import holds, parse_filter, parse_order, sort_key
 from flashtrial.server.neighbours.mlflow_shown import Shown, ShownRuns, number, searchable
@@ -41,7 +42,8 @@ class MlflowWire:
 
     def search_runs(self, said: Mapping[str, Any]) -> dict[str, Any]:
         """A page of runs. Raises `MlflowError`."""
-        stages, terms, order = _stages(said.get("run_view_type")), parse_filter(said.get("filter")), _order(said)
+        stages, terms = _stages(said.get("run_view_type")), parse_filter(said.get("filter"))
+        order = parse_order(said.get("order_by"))
         found: list[Shown] = []
         for experiment in self._experiments_of(said.get("experiment_ids")):
             views = [run.view for run in self.reader.of_project(experiment.project)]
@@ -57,7 +59,8 @@ class MlflowWire:
 
     def search_experiments(self, said: Mapping[str, Any]) -> dict[str, Any]:
         """A page of experiments. Raises `MlflowError`."""
-        stages, terms, order = _stages(said.get("view_type")), parse_filter(said.get("filter")), _order(said)
+        stages, terms = _stages(said.get("view_type")), parse_filter(said.get("filter"), Asked.EXPERIMENTS)
+        order = parse_order(said.get("order_by"), Asked.EXPERIMENTS)
         found = [each.shown() for each in self.experiments.all() if each.stage in stages]
         found = [each for each in found if holds(_searchable_experiment(each), terms)]
         for field, descending in reversed(order):
@@ -102,10 +105,6 @@ def mlflow_wire(repository: Repository, ledger: Ledger, store: BlobStore, db_pat
     experiments, shown = Experiments(ledger, reader, clock), ShownRuns(reader, ledger)
     runs = MlflowRuns(recorder, ledger, reader, experiments, shown)
     return MlflowWire(experiments, runs, MlflowArtifacts(store, db_path, recorder, ledger, runs), shown, reader)
-
-
-def _order(said: Mapping[str, Any]) -> list[Any]:
-    return parse_order(said.get("order_by"))
 
 
 def _stages(said: object) -> frozenset[str]:

@@ -16,7 +16,6 @@ from flashtrial.server.neighbours.ledger import Ledger
 from flashtrial.server.series_views import SeriesQuery
 from flashtrial.server.views import RunDetail, RunQuery, RunView
 
-MAX_RUNS = 20_000
 ALL_POINTS = 10_000_000
 _NUMBERS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
@@ -52,10 +51,10 @@ class Runs:
         return None if view is None else NumberedRun(number, view)
 
     def of_project(self, project: str | None) -> list[NumberedRun]:
-        """The runs of a project, or all, newest first; at most 20,000."""
+        """The runs of a project, or all, newest first."""
         found: list[RunView] = []
         cursor: str | None = None
-        while len(found) < MAX_RUNS:
+        while True:
             page = views.page_of_runs(self._path, RunQuery(views.MAX_PAGE, cursor, project))
             found += page["runs"]
             cursor = page["next"]
