@@ -56,6 +56,14 @@ def test_printed_lines_and_data_sent_again_are_stored_once(server: TrackingClien
     assert len(server.get(f"/api/v1/runs/{id_of(server)}/data").json()["data"]) == 1
 
 
+def test_an_alert_whose_answer_was_lost_is_stored_once(server: TrackingClient) -> None:
+    number = made(server)["runId"]
+    alert = {"timestamp": 1000, "level": "WARN", "title": "t", "body": "b", "email": True, "url": None}
+    for said in (alert, alert, {**alert, "timestamp": 2000}):
+        assert post(server, "/api/runs/alert", {"runId": number, "alert": said}).status == 200
+    assert len(server.get(f"/api/v1/runs/{id_of(server)}/data?name=alert").json()["data"]) == 2
+
+
 def test_a_create_whose_answer_was_lost_makes_one_run_and_a_used_one_another(server: TrackingClient) -> None:
     first = made(server)
     assert made(server) == first

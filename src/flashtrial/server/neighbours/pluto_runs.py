@@ -143,10 +143,14 @@ class PlutoRuns:
         self._recorder.sign_of_life(run.view["id"])
         return TO_PLUTO[RunStatus(run.view["status"])]
 
-    def note(self, run: NumberedRun, name: str, kind: str, value: object) -> None:
-        """Keep something that belongs to the run as a whole: an alert, the graph of a model. Raises `Unwanted`."""
+    def note(self, run: NumberedRun, name: str, kind: str, value: object, *, said_ms: object = None) -> None:
+        """Keep something that belongs to the run as a whole: an alert, the graph of a model. Raises `Unwanted`.
+
+        With the client's own time `said_ms`, the same said again is kept once.
+        """
         body = {"name": name, "type": kind, "step": None, "value": value}
-        self._write(run.view["id"], Entry(RecordKind.DATA, self._recorder.now_ms(), body))
+        entry = Entry(RecordKind.DATA, _time(said_ms, self._recorder), body, once=isinstance(said_ms, int))
+        self._write(run.view["id"], entry)
 
     def add_names(self, run: NumberedRun, names: object, kind: object) -> None:
         """Remember names that will be logged, and what kind of thing each is."""

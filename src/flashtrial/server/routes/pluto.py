@@ -21,6 +21,7 @@ from flashtrial.server.neighbours.pluto_query import page_of
 from flashtrial.server.neighbours.pluto_runs import DISPLAY_PREFIX, Opened, Unwanted
 from flashtrial.server.neighbours.pluto_wire import PlutoWire
 from flashtrial.server.neighbours.recorder import Entry, NotStored
+from flashtrial.server.neighbours.runs import NumberedRun
 from flashtrial.server.neighbours.wire_json import BadJson, dumps, lines, loads_map
 
 ORGANIZATION = "flashtrial"
@@ -119,7 +120,7 @@ def _add_changes(routes: APIRouter, wire: PlutoWire) -> None:
     on("status/update", wire.runs.set_status)
     on("logName/add", lambda run, said: wire.runs.add_names(run, said.get("logName"), said.get("logType")))
     on("modelGraph/create", lambda run, said: wire.runs.note(run, "model", "model-graph", said.get("graph")))
-    on("alert", lambda run, said: wire.runs.note(run, "alert", "alert", _alert(said.get("alert"))))
+    on("alert", lambda run, said: _note_alert(wire, run, _alert(said.get("alert"))))
 
 
 def _add_lines(routes: APIRouter, wire: PlutoWire) -> None:
@@ -138,6 +139,10 @@ def _add_lines(routes: APIRouter, wire: PlutoWire) -> None:
     on("metrics", metric_entries)
     on("data", lambda line, now_ms: [data_entry(line, now_ms)])
     on("logs", lambda line, now_ms: [console_entry(line, now_ms)])
+
+
+def _note_alert(wire: PlutoWire, run: NumberedRun, alert: dict[str, Any]) -> None:
+    wire.runs.note(run, "alert", "alert", alert, said_ms=alert["time_ms"])
 
 
 def _opened(opened: Opened, base: str) -> dict[str, Any]:
