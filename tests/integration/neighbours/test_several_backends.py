@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from flashtrial.tracking.outbox import is_locked, lock_path
+from flashtrial.tracking.progress import read_dead
 from testkit import free_port, wait_until
 from testkit.neighbours import pluto_variables, told, url_of
 from testkit.tracking_server import TrackingClient, tracking_server
@@ -97,3 +98,28 @@ def test_one_that_is_down_holds_up_no_other(server: TrackingClient, elsewhere: T
     environment = variables(home, server, nobody, elsewhere)
     told(sys.executable, SCRIPT, tmp_path / "work", environment)
     wait_until(lambda: len(finished(server)) == len(finished(elsewhere)) == 1, WAIT_S, "the others to have the run")
+
+
+def test_a_record_that_one_refuses_is_listed_for_that_one_alone(
+    server: TrackingClient, elsewhere: TrackingClient, tmp_path: Path
+) -> None:
+    """Pluto's protocol has no negative steps and one group of a run; all that is around such records goes on."""
+    home = tmp_path / "home"
+    environment = variables(home, server, url_of(elsewhere), elsewhere)
+    script = SCRIPT.with_name("refused_script.py")
+    run_id = told(sys.executable, script, tmp_path / "work", environment)["id"]
+    wait_until(lambda: len(finished(server)) == 1 and len(finished(elsewhere)) == 2, WAIT_S, "all to have the run")
+    wait_for_end_of_sync(home)
+    every = sorted([*range(120), -5])
+    assert sorted(step for step, _, _ in server.points(run_id, "loss")) == every
+    by_wire = {run["id"].startswith("pl"): run for run in finished(elsewhere)}
+    for is_pluto, steps in ((False, every), (True, list(range(120)))):
+        run = by_wire[is_pluto]["id"]
+        assert sorted(step for step, _, _ in elsewhere.points(run, "loss")) == steps
+        assert [value for _, _, value in elsewhere.points(run, "late")] == [1.0]
+    assert by_wire[True]["tags"] == ["group:a", "later"]
+    assert by_wire[False]["tags"] == ["group:a=true", "group:b=true", "later=true"]
+    [dead] = (home / "outbox").glob("*.dead")
+    assert dead.name.endswith(".pluto.dead")
+    reasons = [record.reason for record in read_dead(dead)]
+    assert ["steps below 0" in reasons[0], "at most one group" in reasons[1], len(reasons)] == [True, True, 2]

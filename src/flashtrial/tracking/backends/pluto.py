@@ -198,8 +198,9 @@ class PlutoBackend(RecordBackend):
             case RecordKind.CONFIG:
                 self._rest.change(run.at, "config/update", {"config": json.dumps(record.body["set"])})
             case RecordKind.TAGS:
-                run.tags = _retagged(run.tags, record.body)
-                self._rest.change(run.at, "tags/update", {"tags": run.tags})
+                tags = _retagged(run.tags, record.body)
+                self._rest.change(run.at, "tags/update", {"tags": tags})
+                run.tags = tags  # only what was taken: a refused tag would have every later change refused
             case RecordKind.FILE:
                 self._put_file(run, record)
             case _:
