@@ -4,6 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 HEAVY := .venv-heavy/bin
 RUN := $(BIN)/python -m
+# files of tests run side by side, each file in one process; JOBS=0 for one after the other
+JOBS ?= 2
+PYTEST := pytest -n $(JOBS) --dist loadfile
 UNIT := tests/unit
 INTEGRATION := tests/integration
 
@@ -26,11 +29,11 @@ run: setup  ## Train 8 classifiers side by side on a local RunPod (the main job)
 	$(BIN)/flashtrial run examples/digits_sweep.py
 
 test: setup  ## All tests that need nothing heavy
-	$(RUN) pytest -m "not browser and not slow and not heavy"
+	$(RUN) $(PYTEST) -m "not browser and not slow and not heavy"
 
 test-all: test $(HEAVY)/.setup-stamp  ## Those, then what needs torch and its like, a browser or minutes
-	$(HEAVY)/python -m pytest -m heavy
-	$(RUN) pytest -m "(browser or slow) and not heavy"
+	$(HEAVY)/python -m $(PYTEST) -m heavy
+	$(RUN) $(PYTEST) -m "(browser or slow) and not heavy"
 
 $(HEAVY)/.setup-stamp: $(STAMP) scripts/setup_heavy.sh
 	scripts/setup_heavy.sh
