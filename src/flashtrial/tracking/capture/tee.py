@@ -93,7 +93,9 @@ class Tee:
 
     def _pass_on(self, number: int) -> int:
         """One chunk; the number of its bytes."""
-        piped = self._open[number]
+        piped = self._open.get(number)
+        if piped is None:  # forgotten since the loop last asked: while it listened, all was drained
+            return 0
         try:
             data = os.read(piped.read_end, CHUNK_BYTES)
         except BlockingIOError:
@@ -159,6 +161,7 @@ class Tee:
 
     def _end_recording(self) -> None:
         assert self._recorder is not None
+        self._drain()  # it may be late because the terminal was slow: what was written by now is part of it
         self._recorder.flush()
         self._recorder = None
         self._tell(self._ledger.close())
