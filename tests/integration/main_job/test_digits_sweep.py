@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from flashtrial.server.series_views import metric_points
 from testkit import wait_until
 
 from .conftest import REPOSITORY, Machine, Ran
@@ -99,15 +100,9 @@ def calls_by_instance(machine: Machine) -> Mapping[str, list[Span]]:
 
 def points_by_run(machine: Machine) -> Mapping[str, list[int]]:
     """The times of each run's losses, as they lie in the server's database."""
-    points: dict[str, list[int]] = {}
-    with sqlite3.connect(machine.home / "server.db") as database:
-        for run, time_ms in database.execute(
-            "SELECT runs.id, time_ms FROM points JOIN series ON series.number = points.series "
-            "JOIN runs ON runs.number = series.run WHERE series.name = 'loss'"
-        ):
-            points.setdefault(run, []).append(time_ms)
-    database.close()
-    return points
+    database = machine.home / "server.db"
+    runs = [run["id"] for run in machine.runs()]
+    return {run: [point[1] for point in metric_points(database, run, "loss")] for run in runs}
 
 
 def lies_inside(times_ms: Sequence[int], calls: Sequence[Span]) -> bool:
