@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import urllib3
 
+from flashtrial.tracking.backends.answers import retry_after_s
 from flashtrial.tracking.backends.base import BatchReceipt, Outage, RefusedRecord, Rejected
-from flashtrial.tracking.backends.native import MAX_ANSWER_BYTES, read_answer, retry_after_s
+from flashtrial.tracking.backends.native import MAX_ANSWER_BYTES, read_answer
 
 URL = "http://u"
 

@@ -5,7 +5,6 @@ proxy that they are too many); or an `Outage`, which is all the rest, other prog
 included, since they say nothing about the records.
 """
 
-import email.utils
 import gzip
 import json
 import os
@@ -20,6 +19,7 @@ import urllib3
 
 from flashtrial.protocol.records import Batch, encode_batches
 from flashtrial.tracking.address import Address, address_from, is_loopback
+from flashtrial.tracking.backends.answers import retry_after_s, whole_body
 from flashtrial.tracking.backends.base import BatchReceipt, Outage, RefusedRecord, Rejected, WriterNotice
 
 INGEST_PATH = "/api/v1/ingest"
@@ -33,11 +33,8 @@ SENT_MS = "Flashtrial-Sent-Ms"  # our clock when a request left, by which a serv
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
-ANSWER_BUDGET_S = 60.0
 T = TypeVar("T")
 
-READ_BYTES = 64 * 1024
-MAX_RETRY_AFTER_S = 3600.0
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
 _NEVER_AS_IT_IS = frozenset(
@@ -132,7 +129,7 @@ def _unless_unpacked(read: Callable[[urllib3.BaseHTTPResponse], T], answer: urll
 
 def read_answer(url: str, batches: int, answer: urllib3.BaseHTTPResponse) -> tuple[BatchReceipt, ...]:
     """The receipts in a server's answer to `batches` batches. Raises `Outage`, `Rejected`, or urllib3's errors."""
-    fields = _json(_body(url, answer))
+    fields = _json(whole_body(url, answer, MAX_ANSWER_BYTES))
     if answer.status == HTTPStatus.OK:
         return _receipts(url, batches, fields)
     message = _message(fields)
@@ -145,7 +142,7 @@ def read_answer(url: str, batches: int, answer: urllib3.BaseHTTPResponse) -> tup
 
 def _read_pulse(url: str, answer: urllib3.BaseHTTPResponse) -> bool:
     """Whether the server heard of the writers; False when it knows no such thing. Raises `Outage`."""
-    fields = _json(_body(url, answer))
+    fields = _json(whole_body(url, answer, MAX_ANSWER_BYTES))
     if answer.status in _NO_SUCH_ROUTE:
         return False
     if answer.status == HTTPStatus.OK and isinstance(fields, dict):
@@ -172,41 +169,6 @@ def _notice_fields(notice: WriterNotice) -> dict[str, object]:
         "reason": notice.reason,
         "facts": dict(notice.facts or {}),
     }
-
-
-def _body(url: str, answer: urllib3.BaseHTTPResponse) -> bytes:
-    """The whole body, within limits of size and time. A connection that is not read to its end is closed."""
-    body = bytearray()
-    deadline = time.monotonic() + ANSWER_BUDGET_S
-    try:
-        while chunk := answer.read1(READ_BYTES):
-            body += chunk
-            if len(body) > MAX_ANSWER_BYTES or time.monotonic() > deadline:
-                raise Outage(f"{url} answers without coming to an end: is another program on that port?")
-    except BaseException:
-        answer.close()
-        raise
-    answer.release_conn()
-    return bytes(body)
-
-
-def retry_after_s(header: str | None, now: Callable[[], float] | None = None) -> float | None:
-    """Seconds to wait by a ``Retry-After`` header, a number or an HTTP date (RFC 9110, 10.2.3); None when unreadable.
-
-    At most an hour. `now` gives seconds since the epoch, by default the machine's clock.
-    """
-    if not header:
-        return None
-    seconds = float(header) if header.strip().isdecimal() else _seconds_until(header, now)
-    return None if seconds is None else min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
-
-
-def _seconds_until(date: str, now: Callable[[], float] | None) -> float | None:
-    try:
-        at = email.utils.parsedate_to_datetime(date).timestamp()
-    except ValueError:
-        return None
-    return at - (now() if now else email.utils.localtime().timestamp())
 
 
 def _receipts(url: str, batches: int, fields: object) -> tuple[BatchReceipt, ...]:

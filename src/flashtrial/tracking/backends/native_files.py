@@ -18,8 +18,9 @@ import urllib3
 
 from flashtrial.protocol.records import Batch, DamagedFrame, Record
 from flashtrial.tracking.address import Address
+from flashtrial.tracking.backends.answers import retry_after_s, whole_body
 from flashtrial.tracking.backends.base import BatchReceipt, Outage, RefusedRecord
-from flashtrial.tracking.backends.native import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, retry_after_s
+from flashtrial.tracking.backends.native import CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 from flashtrial.tracking.media.staging import set_aside, staged_path, sweep
 from flashtrial.tracking.segments import list_segments
 from flashtrial.tracking.sending.routes import FindDestinations
@@ -250,8 +251,7 @@ class BlobClient:
                 preload_content=False,
                 timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=read_s),
             )
-            text = answer.read(MAX_ANSWER_BYTES)
-            answer.close() if len(text) == MAX_ANSWER_BYTES else answer.release_conn()
+            text = whole_body(address.url, answer, MAX_ANSWER_BYTES)
         except urllib3.exceptions.HTTPError as error:
             raise Outage(f"{address.url} cannot be reached: {error}") from error
         fields = _parsed(text)

@@ -1,7 +1,6 @@
 """JSON over HTTP to somebody else's server, every answer told apart: a value, a refusal for good, or an outage."""
 
 import json
-import time
 from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
@@ -10,14 +9,12 @@ from typing import Any
 import urllib3
 
 from flashtrial.core.errors import FlashtrialError
+from flashtrial.tracking.backends.answers import retry_after_s, whole_body
 from flashtrial.tracking.backends.base import Outage
-from flashtrial.tracking.backends.native import retry_after_s
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
 UPLOAD_TIMEOUT_S = 300.0
-ANSWER_BUDGET_S = 60.0
-READ_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 _FOR_GOOD = frozenset(
@@ -92,7 +89,7 @@ class Rest:
                 preload_content=False,
                 timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=read_s),
             )
-            content = _content(url, answer)
+            content = whole_body(_shown(url), answer, MAX_ANSWER_BYTES)
         except urllib3.exceptions.HTTPError as error:
             raise Outage(f"{_shown(url)} cannot be reached: {error}") from error
         return _value(url, answer, content)
@@ -120,22 +117,6 @@ def _words(fields: object) -> tuple[str, str]:
         case {"error": str(message)}:
             return message[:500], ""
     return "", ""
-
-
-def _content(url: str, answer: urllib3.BaseHTTPResponse) -> bytes:
-    """The whole body, within limits of size and time."""
-    body = bytearray()
-    deadline = time.monotonic() + ANSWER_BUDGET_S
-    try:
-        while chunk := answer.read1(READ_BYTES):
-            body += chunk
-            if len(body) > MAX_ANSWER_BYTES or time.monotonic() > deadline:
-                raise Outage(f"{_shown(url)} answers without coming to an end: is another program on that port?")
-    except BaseException:
-        answer.close()
-        raise
-    answer.release_conn()
-    return bytes(body)
 
 
 def _json(content: bytes) -> Any:
