@@ -169,7 +169,8 @@ class Template:
         self._seen.add(wanted)
         self.unsafe_reason = self.unsafe_reason or answer.reason
         if answer.modules:
-            logger.info("imported ahead for environment %s: %s", self._environment.key, ", ".join(answer.modules))
+            names = ", ".join(answer.modules)
+            logger.debug("imported ahead for environment %s: %s", self._environment.key, names)
 
     def _fork(self, variables: Mapping[str, str]) -> tuple[ForkedProcess, socket.socket]:
         ours, theirs = socket_pair()

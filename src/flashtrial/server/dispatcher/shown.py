@@ -1,12 +1,13 @@
 """Runs, experiments and operations in the shapes of the dispatcher interface."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 import orjson
 
 from flashtrial.core.clock import utc_from_ms
+from flashtrial.core.nested import leaves
 from flashtrial.protocol.control import CommandState
 from flashtrial.server.control.command_rows import CommandRow
 from flashtrial.server.control.control_views import ExperimentView, TrialView
@@ -34,7 +35,7 @@ def run_shown(trial: TrialView) -> dict[str, Any]:
         "config_leaf": trial.config if trial.config_leaf is None else trial.config_leaf,
         "config": trial.config,
         "full_config": trial.config,
-        "flattened_config": dict(_flat(trial.config)),
+        "flattened_config": dict(leaves(trial.config, ".")),
         "source": source,
         "parent_run_id": trial.parent_run_id,
         "warm_start": trial.warm_start,
@@ -49,15 +50,6 @@ def _fraction(trial: TrialView) -> float | None:
     """How much of the steps is done, from 0 to 1; None where the steps are not known."""
     done, total = trial.progress.completed_steps, trial.progress.total_steps
     return min(1.0, (done or 0) / total) if total else None
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of a configuration, by their path with dots."""
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def experiment_shown(experiment: ExperimentView) -> dict[str, Any]:

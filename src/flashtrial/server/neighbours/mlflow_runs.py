@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from flashtrial.core.masking import MASK
+from flashtrial.protocol.mlflow_params import params_of
 from flashtrial.protocol.records import RecordKind
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.server.neighbours.fresh_runs import FreshRuns
@@ -17,7 +18,7 @@ from flashtrial.server.neighbours.ledger import Ledger
 from flashtrial.server.neighbours.mlflow_errors import INVALID, MlflowError, no_run
 from flashtrial.server.neighbours.mlflow_experiments import ACTIVE, DELETED, Experiment, Experiments, key_values
 from flashtrial.server.neighbours.mlflow_latest import Latest
-from flashtrial.server.neighbours.mlflow_shown import FACTS, INPUTS, TAGS, Shown, ShownRuns, params_of, tags_of
+from flashtrial.server.neighbours.mlflow_shown import FACTS, INPUTS, TAGS, Shown, ShownRuns, tags_of
 from flashtrial.server.neighbours.recorder import Entry, Recorder
 from flashtrial.server.neighbours.runs import Runs, as_float
 from flashtrial.server.records import MAX_INT64, MAX_NAME_CHARS

@@ -1,9 +1,9 @@
 """Our runs as MLflow shows them: info, metrics, parameters, tags. Reads only."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flashtrial.protocol.mlflow_params import params_of
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.server.neighbours.ledger import Ledger
 from flashtrial.server.neighbours.mlflow_experiments import ACTIVE, DELETED, Experiment
@@ -55,17 +55,6 @@ def tags_of(view: RunView, said: Mapping[str, Any]) -> dict[str, str]:
     """Tags by name: ours, split at the first ``=``, and over them what MLflow's clients said."""
     own = (tag.partition("=") for tag in view["tags"])
     return {**{name: value for name, _, value in own if name}, **said, "mlflow.runName": view["name"]}
-
-
-def params_of(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """A config as parameters: maps within maps by names with slashes, values as Python writes them."""
-    found: dict[str, str] = {}
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            found |= params_of(value, f"{prefix}{key}/")
-        else:
-            found[f"{prefix}{key}"] = value if isinstance(value, str) else _text(value)
-    return found
 
 
 def searchable(shown: Shown) -> dict[str, dict[str, Any]]:
@@ -121,7 +110,3 @@ def _shown(
 
 def _map(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _text(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else str(value)

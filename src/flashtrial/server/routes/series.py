@@ -1,9 +1,10 @@
 """``GET /api/v1/runs/{id}/metrics`` and beside it: names and curves of a run's series."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 
 from flashtrial.server import series_views, views
 from flashtrial.server.answers import error_answer, json_answer
@@ -23,6 +24,21 @@ Attempts = Literal["newest", "all"]
 _CURVES = shapes.SeriesShape | shapes.AttemptsShape | shapes.ManyShape
 
 
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """What of a run's series is asked for, as the question's parameters say it."""
+
+    name: SomeNames
+    start: Step = None
+    end: Step = None
+    points: Points = 1000
+    attempts: Attempts = "newest"
+
+    def queries(self, run_id: str, kind: SeriesKind | None = None) -> list[SeriesQuery]:
+        """One for each name; without a `kind` a metric wins over a system figure of the same name."""
+        return [SeriesQuery(run_id, one, self.start, self.end, self.points, kind) for one in self.name]
+
+
 def add_series(routes: APIRouter, db_path: Path) -> None:
     """Put the routes in."""
 
@@ -40,38 +56,21 @@ def add_series(routes: APIRouter, db_path: Path) -> None:
         summary="The points of a series, thinned so that lows and highs stay",
         response_model=_CURVES,
     )
-    def metrics(
-        run_id: str,
-        name: SomeNames,
-        *,
-        start: Step = None,
-        end: Step = None,
-        points: Points = 1000,
-        attempts: Attempts = "newest",
-    ) -> Response:
+    def metrics(run_id: str, window: Annotated[_Window, Depends()]) -> Response:
         """Points are ``[step, time_ms, value]``. Several names give ``{"series": [{"name", "points"}, …]}``.
 
         Where steps went back, or the run was gone on with, later points take the place of earlier ones; with
         ``attempts=all`` each comes by itself, as ``{"name", "attempts": [{"attempt", "writer_id", "points"}]}``.
         """
-        return _answer(db_path, [SeriesQuery(run_id, one, start, end, points) for one in name], attempts)
+        return _answer(db_path, window.queries(run_id), window.attempts)
 
     @routes.get(
         "/runs/{run_id:path}/system",
         summary="The same of the machine's figures",
         response_model=_CURVES,
     )
-    def system(
-        run_id: str,
-        name: SomeNames,
-        *,
-        start: Step = None,
-        end: Step = None,
-        points: Points = 1000,
-        attempts: Attempts = "newest",
-    ) -> Response:
-        kind = SeriesKind.SYSTEM
-        return _answer(db_path, [SeriesQuery(run_id, one, start, end, points, kind) for one in name], attempts)
+    def system(run_id: str, window: Annotated[_Window, Depends()]) -> Response:
+        return _answer(db_path, window.queries(run_id, SeriesKind.SYSTEM), window.attempts)
 
 
 def _answer(db_path: Path, queries: list[SeriesQuery], attempts: Attempts) -> Response:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flashtrial.protocol.mlflow_params import params_of
 from flashtrial.protocol.records import Record, RecordKind
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.tracking.backends.base import RefusedRecord
@@ -139,7 +140,7 @@ class MlflowRun:
 
     def _set_params(self, config: Mapping[str, Any]) -> None:
         """A parameter is written once at MLflow: what a config has changed since stands in a tag."""
-        said = {mlflow_name(key): value[:MAX_PARAM_CHARS] for key, value in flattened(config).items()}
+        said = {mlflow_name(key): value[:MAX_PARAM_CHARS] for key, value in params_of(config).items()}
         new = {key: value for key, value in said.items() if key not in self.params}
         changed = {key: value for key, value in said.items() if self.params.get(key, value) != value}
         self.rest.log(self.id, params=new, tags={f"{CONFIG_TAG}{key}"[:250]: value for key, value in changed.items()})
@@ -202,21 +203,6 @@ def artifact_path(body: Mapping[str, Any]) -> str:
         f"{index}_{mlflow_name(file_name)}" if index else mlflow_name(file_name),
     ]
     return "/".join(parts)
-
-
-def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """A config as parameters: maps within maps by names with slashes, values as Python writes them."""
-    found: dict[str, str] = {}
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            found |= flattened(value, f"{prefix}{key}/")
-        else:
-            found[f"{prefix}{key}"] = value if isinstance(value, str) else _text(value)
-    return found
-
-
-def _text(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else str(value)
 
 
 def _check_gone(refused: RefusedRequest) -> None:

@@ -5,6 +5,7 @@ process itself knows is a `Subject`; the rest takes its time and is collected el
 variables of a short list are kept.
 """
 
+import logging
 import os
 import platform
 import re
@@ -18,6 +19,8 @@ from flashtrial.protocol.records import JsonValue
 from flashtrial.tracking.capture.cgroups import Cgroups
 from flashtrial.tracking.capture.masking import Masks
 from flashtrial.tracking.capture.subject import Subject
+
+logger = logging.getLogger(__name__)
 
 FACTS_NAME: Final = "sys/facts"
 MAX_PACKAGES: Final = 2_000
@@ -76,14 +79,15 @@ def collect(subject: Subject, masks: Masks, git: GitState | None = None) -> dict
         "git": lambda: None if git is None else _git(git, subject, environment, masks),
         "packages": lambda: _packages(subject.paths),
     }
-    found = {name: _attempt(group) for name, group in groups.items()}
+    found = {name: _attempt(name, group) for name, group in groups.items()}
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _attempt(group: Callable[[], JsonValue]) -> JsonValue:
+def _attempt(name: str, group: Callable[[], JsonValue]) -> JsonValue:
     try:
         return group()
-    except Exception:  # noqa: BLE001 - damaged metadata, odd /proc: a fact that cannot be had is left out
+    except Exception:  # damaged metadata, odd /proc: a fact that cannot be had is left out
+        logger.info("the run's facts lack %s", name, exc_info=True, extra={"action": "fact_left_out"})
         return None
 
 
