@@ -1,7 +1,7 @@
 """Every field of every route that takes JSON, with every value that does not belong there: refused, or taken as data.
 
 One test a route; a failure names the field and the value. What is asserted is that the server never fails: no 5xx, no
-connection that is dropped, and an answer to the same question afterwards.
+connection that is dropped, and the good answer to the good question afterwards.
 """
 
 from collections.abc import Iterator, Mapping
@@ -80,7 +80,7 @@ PLUTO: dict[str, dict[str, Any]] = {
     "/api/runs/resume": {"runId": 1, "displayId": None, "externalId": None, "projectName": "p"},
     "/api/runs/trigger": {"runId": 1},
     "/api/runs/tags/update": {"runId": 1, "tags": []},
-    "/api/runs/config/update": {"runId": 1, "config": {}},
+    "/api/runs/config/update": {"runId": 1, "config": "{}"},
     "/api/runs/status/update": {"runId": 1, "status": "RUNNING", "statusMetadata": "{}"},
     "/api/runs/logName/add": {"runId": 1, "logName": ["l"], "logType": "METRIC"},
     "/api/runs/modelGraph/create": {"runId": 1, "graph": {}},
@@ -133,7 +133,6 @@ MLFLOWS_LAST: dict[str, dict[str, Any]] = {
 QUERIES: dict[str, dict[str, str]] = {
     "/api/v1/runs": {
         "limit": "1",
-        "cursor": "",
         "project": "p",
         "status": "running",
         "tag": "t",
@@ -232,12 +231,18 @@ def assert_no_failure(answer: Answer, asked: object) -> None:
     assert answer.headers["Content-Type"].startswith("application/json")
 
 
+def assert_stored(answer: Answer) -> None:
+    assert answer.status == 200, answer
+    assert answer.json()["results"][0]["stored"] == 1, answer
+
+
 @pytest.mark.parametrize("kind", RECORDS)
 def test_a_record_with_a_bad_field_is_refused_or_stored(server: Attacked, kind: str) -> None:
+    record: dict[str, Any] = {"run_id": "evil", "writer_id": kind, "kind": kind, "time_ms": 1}
     for seq, body in enumerate(with_evil(RECORDS[kind]), 1):
-        record = {"run_id": "evil", "writer_id": kind, "seq": seq, "kind": kind, "time_ms": 1, "body": body}
-        answer = server.post("/api/v1/ingest", as_json(record))
-        assert_no_failure(answer, record)
+        asked = {**record, "seq": seq, "body": body}
+        assert_no_failure(server.post("/api/v1/ingest", as_json(asked)), asked)
+    assert_stored(server.post("/api/v1/ingest", as_json({**record, "seq": seq + 1, "body": RECORDS[kind]})))
 
 
 def test_an_envelope_with_a_bad_field_is_refused_or_stored(server: Attacked) -> None:
@@ -245,6 +250,7 @@ def test_an_envelope_with_a_bad_field_is_refused_or_stored(server: Attacked) -> 
     for field in record:
         for evil in EVIL_VALUES:
             assert_no_failure(server.post("/api/v1/ingest", as_json({**record, field: evil})), (field, evil))
+    assert_stored(server.post("/api/v1/ingest", as_json({**record, "writer_id": "unheard of"})))
 
 
 POSTS = {**NATIVE, **PLUTO, **{f"{MLFLOW}/{path}": body for path, body in MLFLOWS.items()}}
@@ -254,6 +260,8 @@ POSTS = {**NATIVE, **PLUTO, **{f"{MLFLOW}/{path}": body for path, body in MLFLOW
 def test_a_bad_field_of_a_body_is_refused_or_taken(server: Attacked, path: str) -> None:
     for body in with_evil(POSTS[path]):
         assert_no_failure(server.post(path, as_json(body)), body)
+    good = server.post(path, as_json(POSTS[path]))
+    assert good.status == 200 or b"already" in good.body, good
 
 
 @pytest.mark.parametrize("path", QUERIES)
@@ -262,15 +270,38 @@ def test_a_bad_word_in_a_question_is_refused_or_taken(server: Attacked, path: st
         for evil in EVIL_VALUES:
             word = evil if isinstance(evil, str) else as_json(evil).decode()
             assert_no_failure(server.get(path, {**QUERIES[path], name: word}), (name, word))
+    good = server.get(path, QUERIES[path])
+    assert good.status == 200, good
+
+
+@pytest.mark.parametrize("sort", [{}, {"sort": "name"}])
+def test_a_bad_cursor_is_refused_or_taken(server: Attacked, sort: Mapping[str, str]) -> None:
+    for evil in EVIL_VALUES:
+        word = evil if isinstance(evil, str) else as_json(evil).decode()
+        assert_no_failure(server.get("/api/v1/runs", {**sort, "cursor": word}), word)
+
+
+TAKEN_AT_TIMES = frozenset({"nothing", "a list", "a key twice", "NaN", "UTF-16"})  # each is JSON to some reader
 
 
 @pytest.mark.parametrize("path", [*POSTS, "/api/v1/ingest"])
-def test_a_bad_body_is_refused(server: Attacked, path: str) -> None:
-    for name, body in EVIL_BODIES.items():
-        assert_no_failure(server.post(path, body), name)
+def test_a_body_that_is_no_json_map_is_refused(server: Attacked, path: str) -> None:
+    for name in EVIL_BODIES.keys() - TAKEN_AT_TIMES:
+        answer = server.post(path, EVIL_BODIES[name])
+        assert 400 <= answer.status < 500, (name, answer)
+
+
+@pytest.mark.parametrize("path", [*POSTS, "/api/v1/ingest"])
+def test_a_body_of_odd_json_is_refused_or_taken(server: Attacked, path: str) -> None:
+    for name in TAKEN_AT_TIMES:
+        assert_no_failure(server.post(path, EVIL_BODIES[name]), name)
 
 
 @pytest.mark.parametrize("path", MLFLOWS_LAST)
 def test_a_bad_experiment_is_not_removed(server: Attacked, path: str) -> None:
     for body in with_evil(MLFLOWS_LAST[path]):
-        assert_no_failure(server.post(f"{MLFLOW}/{path}", as_json(body)), body)
+        answer = server.post(f"{MLFLOW}/{path}", as_json(body))
+        assert_no_failure(answer, body)
+        assert answer.status >= 400, (body, answer)
+    experiment = server.get(f"{MLFLOW}/experiments/get", {"experiment_id": EXPERIMENT}).json()["experiment"]
+    assert experiment["lifecycle_stage"] == "active"
