@@ -142,6 +142,16 @@ def test_an_mlflow_run_whose_answer_was_lost_is_made_once(server: TrackingClient
     assert first["run_id"] == second["run_id"]
 
 
+def test_an_experiments_tag_is_a_text_to_all_who_read_it_later(server: TrackingClient) -> None:
+    for value in ({"a": 1}, [1], 2.5, True):
+        tag = {"experiment_id": "0", "key": "k", "value": value}
+        assert post(server, f"{MLFLOW}/experiments/set-experiment-tag", tag).status == 200
+        experiment = server.get(f"{MLFLOW}/experiments/get?experiment_id=0").json()["experiment"]
+        assert experiment["tags"] == [{"key": "k", "value": str(value)}]
+    assert post(server, f"{MLFLOW}/experiments/delete-experiment-tag", {"experiment_id": "0", "key": "k"}).status == 200
+    assert server.get(f"{MLFLOW}/experiments/get?experiment_id=0").json()["experiment"]["tags"] == []
+
+
 def test_unknown_endpoints_say_so_in_mlflows_words(server: TrackingClient) -> None:
     answer = post(server, f"{MLFLOW}/registered-models/create", {})
     assert (answer.status, answer.json()["error_code"]) == (404, "ENDPOINT_NOT_FOUND")

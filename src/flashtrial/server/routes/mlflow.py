@@ -114,7 +114,9 @@ def _add_experiments(routes: APIRouter, prefix: str, wire: MlflowWire) -> None:
         return move
 
     def tag(said: Said, _: bytes) -> object:
-        experiments.change_tags(experiments.find(said.get("experiment_id")), {str(said.get("key")): said.get("value")})
+        value = said.get("value")
+        news = {str(said.get("key")): None if value is None else str(value)}
+        experiments.change_tags(experiments.find(said.get("experiment_id")), news)
         return {}
 
     add(routes, "POST", f"{prefix}/experiments/create", create)
