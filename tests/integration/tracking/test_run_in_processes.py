@@ -245,7 +245,8 @@ import os; os._exit(0)
     assert ended.status == 0, ended
     lab.wait_until_synced()
     run = server.get("/api/v1/runs/run_1").json()
-    assert (run["status"] == "finished") is not is_guest, run["status"]
+    # its owner is gone without a word, which the server may have noticed
+    assert run["status"] in ({"running", "interrupted"} if is_guest else {"finished"})
     assert run["points"] == {"x": 1, "y": 1}
 
 
