@@ -243,6 +243,7 @@ def _copy_database(path: Path, target: Path) -> None:
         contextlib.closing(sqlite.connect(path, read_only=True)) as source,
         contextlib.closing(sqlite.connect(partial)) as copy,
     ):
-        source.backup(copy, pages=2000)
+        # In one step: a commit between two would make it begin again; in WAL it keeps nobody waiting.
+        source.backup(copy)
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
     partial.replace(target)
