@@ -30,6 +30,7 @@ def test_init_log_and_finish_come_back_when_the_server_never_answers(lab: Lab) -
 def test_who_interrupts_the_wait_of_finish_is_not_made_to_wait_again_at_the_exit(lab: Lab) -> None:
     script = """
 import flashtrial, os, signal, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell started the tests in the background
 with flashtrial.init(settings={"finish_timeout_s": 3600}) as run:
     def interrupt():
         while not run._is_finished: time.sleep(0.001)
