@@ -40,8 +40,8 @@ from flashtrial.server.settings import database_of
 from flashtrial.server.views import read_runs
 from flashtrial.tracking.api import init as _init  # loaded before the forks  # noqa: F401
 from flashtrial.tracking.backends.native import INGEST_PATH
-from flashtrial.tracking.progress import read_status
-from flashtrial.tracking.sync_start import ensure_sync_process
+from flashtrial.tracking.journal.progress import read_status
+from flashtrial.tracking.journal.sync_start import ensure_sync_process
 
 SETTINGS = {
     "FLASHTRIAL_SEGMENT_BYTES": "16384",

@@ -7,7 +7,7 @@ import subject
 
 import flashtrial
 from flashtrial.protocol.records import read_frames
-from flashtrial.tracking.journal_reader import JournalReader
+from flashtrial.tracking.journal.reader import JournalReader
 
 
 def opened(directory: Path) -> tuple[subject.Log, subject.Finish]:

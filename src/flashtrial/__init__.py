@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     __commit__: str
     ops: "list[Run]"
     from flashtrial.tracking.api import alert, finish, init, log, setup, watch
-    from flashtrial.tracking.login import login, logout
     from flashtrial.tracking.media.data import Graph, Histogram, Table
     from flashtrial.tracking.media.files import Artifact, Audio, File, Image, Text, Video
-    from flashtrial.tracking.run import Op, Run
-    from flashtrial.tracking.settings import Settings
+    from flashtrial.tracking.runs.run import Op, Run
+    from flashtrial.tracking.settings.login import login, logout
+    from flashtrial.tracking.settings.resolution import Settings
 
 __version__ = "0.1.0"
 
@@ -23,11 +23,11 @@ _DATA = "flashtrial.tracking.media.data"
 _HOMES = {
     **dict.fromkeys(("Artifact", "Audio", "File", "Image", "Text", "Video"), _FILES),
     **dict.fromkeys(("Graph", "Histogram", "Table"), _DATA),
-    "Op": "flashtrial.tracking.run",
-    "Run": "flashtrial.tracking.run",
-    "Settings": "flashtrial.tracking.settings",
+    "Op": "flashtrial.tracking.runs.run",
+    "Run": "flashtrial.tracking.runs.run",
+    "Settings": "flashtrial.tracking.settings.resolution",
     **dict.fromkeys(("alert", "finish", "init", "log", "setup", "watch"), "flashtrial.tracking.api"),
-    **dict.fromkeys(("login", "logout"), "flashtrial.tracking.login"),
+    **dict.fromkeys(("login", "logout"), "flashtrial.tracking.settings.login"),
 }
 
 __all__ = [

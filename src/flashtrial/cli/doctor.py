@@ -12,10 +12,10 @@ import flashtrial
 from flashtrial.cli import instance
 from flashtrial.cli.outbox import pending, writers
 from flashtrial.core import env
-from flashtrial.tracking.feeds import DAMAGED_SUFFIX
-from flashtrial.tracking.outbox import is_locked, lock_path
-from flashtrial.tracking.progress import read_status
-from flashtrial.tracking.segments import size_bytes
+from flashtrial.tracking.journal.outbox import is_locked, lock_path
+from flashtrial.tracking.journal.progress import read_status
+from flashtrial.tracking.journal.segments import size_bytes
+from flashtrial.tracking.sending.feeds import DAMAGED_SUFFIX
 
 _COMPANIONS = ("runpod", "runpod-flash", "fastapi", "uvicorn", "uv")
 

@@ -1,4 +1,4 @@
-"""`flashtrial login` and `logout`: where a token comes from. The work is done in `flashtrial.tracking.login`.
+"""`flashtrial login` and `logout`: where a token comes from. The work is done in `flashtrial.tracking.settings.login`.
 
 A token on the command line stands in the shell's history and in the list of processes, so that is warned of.
 """
@@ -22,7 +22,7 @@ def login(
     keyring: Annotated[bool, typer.Option(help="Use the system's keyring where there is one.")] = True,
 ) -> None:
     """Keep a server's token for you: from the environment, standard input or a prompt."""
-    from flashtrial.tracking import login as login_
+    from flashtrial.tracking.settings import login as login_
 
     logging.basicConfig(format="flashtrial: %(message)s", stream=sys.stderr)  # warnings are for the user here
     typer.echo(str(login_.login(_said(token), url=url, use_keyring=keyring)))
@@ -30,7 +30,7 @@ def login(
 
 def logout(url: Annotated[str | None, typer.Option(help="The server's address; else all of them.")] = None) -> None:
     """Forget what `login` kept."""
-    from flashtrial.tracking import login as login_
+    from flashtrial.tracking.settings import login as login_
 
     gone = login_.logout(url=url)
     typer.echo(f"logged out of {', '.join(gone)}" if gone else "there was no login")

@@ -12,12 +12,12 @@ import ormsgpack
 
 from flashtrial.protocol.records import DamagedFrame, JournalHeader, read_frames
 from flashtrial.tracking.backends.native import NativeBackend
-from flashtrial.tracking.journal_reader import JournalReader
-from flashtrial.tracking.outbox import cursor_path, dead_path, is_locked, lock_path
-from flashtrial.tracking.progress import dropped_path, read_cursor, read_dead, read_dropped, read_status
-from flashtrial.tracking.segments import list_segments, segment_path
-from flashtrial.tracking.sending.routes import Destinations
-from flashtrial.tracking.uploads import FILES, pending_files
+from flashtrial.tracking.journal.outbox import cursor_path, dead_path, is_locked, lock_path
+from flashtrial.tracking.journal.progress import dropped_path, read_cursor, read_dead, read_dropped, read_status
+from flashtrial.tracking.journal.reader import JournalReader
+from flashtrial.tracking.journal.routes import Destinations
+from flashtrial.tracking.journal.segments import list_segments, segment_path
+from flashtrial.tracking.media.uploads import FILES, pending_files
 
 DESTINATION = NativeBackend.name
 _READ_BYTES = 1 << 20

@@ -9,13 +9,13 @@ from flashtrial.cli.outbox import Waiting, files_pending, pending, waiting
 from flashtrial.core import env, files
 from flashtrial.core.clock import SystemClock, utc_from_ms
 from flashtrial.core.errors import FlashtrialError
-from flashtrial.tracking.feeds import sweep
-from flashtrial.tracking.handover import hand_over
-from flashtrial.tracking.outbox import lock_path
-from flashtrial.tracking.progress import read_status
+from flashtrial.tracking.journal.handover import hand_over
+from flashtrial.tracking.journal.outbox import lock_path
+from flashtrial.tracking.journal.progress import read_status
+from flashtrial.tracking.journal.routes import Destinations, parse_backends
+from flashtrial.tracking.media.uploads import FILES
 from flashtrial.tracking.sending.couriers import Couriers
-from flashtrial.tracking.sending.routes import Destinations, parse_backends
-from flashtrial.tracking.uploads import FILES
+from flashtrial.tracking.sending.feeds import sweep
 
 OTHERS_PATIENCE_S = 10.0
 _POLL_S = 0.05

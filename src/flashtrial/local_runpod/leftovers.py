@@ -14,7 +14,7 @@ from pathlib import Path
 from flashtrial.core import env
 
 _PROCESSES = Path("/proc")
-_SYNC_PROCESS = b"flashtrial.tracking.sync_main"
+_SYNC_PROCESS = b"flashtrial.tracking.sending.sync_main"
 # What is killed may have started others since it was seen; those are seen in the next round.
 _ROUNDS = 5
 

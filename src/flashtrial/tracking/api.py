@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 from flashtrial.core.errors import ConfigurationError
 from flashtrial.protocol.child import RunDefaults
 from flashtrial.protocol.trials import RunStatus
-from flashtrial.tracking.address import IN_THE_CLEAR, is_loopback
-from flashtrial.tracking.arguments import parse_config, parse_fork, parse_name, parse_tags
-from flashtrial.tracking.delivery import FinishReport
-from flashtrial.tracking.identity import Asked, Identity, Role, guest_mark, identify
-from flashtrial.tracking.in_calls import call_defaults, environment_in_call
-from flashtrial.tracking.names import readable_name
-from flashtrial.tracking.parts import parts_for
-from flashtrial.tracking.reimports import OpenedRun, ReplayWriter, is_importing_main, next_opened, note_opened
-from flashtrial.tracking.run import Run, open_runs
-from flashtrial.tracking.settings import EffectiveSettings, Settings, SettingsLike, parse_settings, resolve
-from flashtrial.tracking.writer import JOINING, RunWriter
+from flashtrial.tracking.capture.run_parts import parts_for
+from flashtrial.tracking.journal.writer import JOINING, RunWriter
+from flashtrial.tracking.runs.arguments import parse_config, parse_fork, parse_name, parse_tags
+from flashtrial.tracking.runs.delivery import FinishReport
+from flashtrial.tracking.runs.identity import Asked, Identity, Role, guest_mark, identify
+from flashtrial.tracking.runs.in_calls import call_defaults, environment_in_call
+from flashtrial.tracking.runs.names import readable_name
+from flashtrial.tracking.runs.reimports import OpenedRun, ReplayWriter, is_importing_main, next_opened, note_opened
+from flashtrial.tracking.runs.run import Run, open_runs
+from flashtrial.tracking.settings.address import IN_THE_CLEAR, is_loopback
+from flashtrial.tracking.settings.resolution import EffectiveSettings, Settings, SettingsLike, parse_settings, resolve
 
 if TYPE_CHECKING:
     from datetime import timedelta

@@ -11,8 +11,8 @@ from flashtrial.protocol.records import RecordKind
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.tracking.capture.masking import Masks
 from flashtrial.tracking.capture.recorder import ConsoleRecorder
-from flashtrial.tracking.settings import Courier, EffectiveSettings
-from flashtrial.tracking.writer import JOINING, RunWriter
+from flashtrial.tracking.journal.writer import JOINING, RunWriter
+from flashtrial.tracking.settings.resolution import Courier, EffectiveSettings
 
 _STREAM: Final = "stdout"  # a call has one pipe for both: their order counts for more
 _GUEST: Final = {"guest": True}  # the run neither begins nor ends with what is printed

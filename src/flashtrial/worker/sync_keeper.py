@@ -13,9 +13,9 @@ from typing import Final
 
 from flashtrial.core import env
 from flashtrial.protocol.records import DamagedFrame
-from flashtrial.tracking.journal_reader import JournalReader
+from flashtrial.tracking.journal.reader import JournalReader
+from flashtrial.tracking.journal.sync_start import ensure_sync_process, hold_outbox_open
 from flashtrial.tracking.sending.volume import adoptable, is_leased, volume_outbox
-from flashtrial.tracking.sync_start import ensure_sync_process, hold_outbox_open
 
 LOOK_EVERY_S: Final = 0.25
 _VOLUME_LOOKS: Final = 120  # of a network volume, where other workers may have left something: every half minute

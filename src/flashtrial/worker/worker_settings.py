@@ -9,7 +9,7 @@ from flashtrial.core.errors import ConfigurationError
 from flashtrial.process.child import NO_LIMITS, CallLimits
 from flashtrial.process.environment_use import KeepLimits
 from flashtrial.process.memory import total_bytes
-from flashtrial.tracking.address import address_from
+from flashtrial.tracking.settings.address import address_from
 from flashtrial.worker import variables
 from flashtrial.worker.constants import NAMESPACE, VOLUME
 from flashtrial.worker.gpu.policy import Placement

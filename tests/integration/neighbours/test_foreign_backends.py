@@ -19,7 +19,7 @@ from flashtrial.tracking.backends import mlflow, pluto
 from flashtrial.tracking.backends.base import Backend, Outage, WriterNotice
 from flashtrial.tracking.backends.mlflow_rest import MLflowManager, MlflowRest
 from flashtrial.tracking.backends.pluto_rest import PlutoRest
-from flashtrial.tracking.journal_facts import Role
+from flashtrial.tracking.journal.facts import Role
 from flashtrial.tracking.media.staging import stage_bytes
 from testkit import free_port
 from testkit.neighbours import pluto_variables, url_of

@@ -8,8 +8,8 @@ from typing import Any
 import psutil
 import pytest
 
-from flashtrial.tracking.outbox import is_locked, lock_path
-from flashtrial.tracking.progress import read_dead
+from flashtrial.tracking.journal.outbox import is_locked, lock_path
+from flashtrial.tracking.journal.progress import read_dead
 from testkit import free_port, wait_until
 from testkit.neighbours import pluto_variables, told, url_of
 from testkit.tracking_server import TrackingClient, tracking_server
@@ -62,7 +62,7 @@ def _syncs(process: psutil.Process, outbox: Path) -> bool:
         words = process.cmdline()
     except psutil.Error:
         return False
-    return "flashtrial.tracking.sync_main" in words and str(outbox) in words
+    return "flashtrial.tracking.sending.sync_main" in words and str(outbox) in words
 
 
 @pytest.fixture(autouse=True)

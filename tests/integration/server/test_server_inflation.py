@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from flashtrial.protocol.records import decode_batches, encode_batches
-from flashtrial.tracking.address import Address
 from flashtrial.tracking.backends.native import NativeBackend
+from flashtrial.tracking.settings.address import Address
 from testkit.tracking_server import MSGPACK, TrackingClient, batch, metric, tracking_server
 
 LIMIT_BYTES = 2_000_000

@@ -19,9 +19,9 @@ from flashtrial.core.files import ensure_private_dir
 from flashtrial.protocol.records import Record, decode_batches, decode_record, read_frames
 from flashtrial.testing.tracking_backend import MemoryBackend
 from flashtrial.tracking.backends.native import HEARTBEAT_PATH
-from flashtrial.tracking.journal_reader import JournalReader
-from flashtrial.tracking.outbox import is_locked, lock_path
-from flashtrial.tracking.sync_start import ensure_sync_process
+from flashtrial.tracking.journal.outbox import is_locked, lock_path
+from flashtrial.tracking.journal.reader import JournalReader
+from flashtrial.tracking.journal.sync_start import ensure_sync_process
 from testkit import wait_until
 from testkit.leaks import processes_of_home
 from testkit.tracking_server import TrackingClient, tracking_server
@@ -141,7 +141,7 @@ class Lab:
     def _is_ours(self, process: psutil.Process) -> bool:
         try:
             words = process.cmdline()
-            return "flashtrial.tracking.sync_main" in words and str(self.outbox) in words
+            return "flashtrial.tracking.sending.sync_main" in words and str(self.outbox) in words
         except psutil.Error:
             return False
 

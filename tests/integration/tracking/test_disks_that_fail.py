@@ -25,9 +25,9 @@ import ctypes, pathlib, sys
 from flashtrial.protocol.records import JournalHeader
 from flashtrial.testing.clock import FakeClock
 from flashtrial.testing.tracking_backend import MemoryBackend
-from flashtrial.tracking.limits import OutboxLimits
-from flashtrial.tracking.outbox import Journal, OutboxUnwritable
-from flashtrial.tracking.sync import Sync
+from flashtrial.tracking.settings.limits import OutboxLimits
+from flashtrial.tracking.journal.outbox import Journal, OutboxUnwritable
+from flashtrial.tracking.sending.sync import Sync
 
 shim = ctypes.CDLL(None)
 

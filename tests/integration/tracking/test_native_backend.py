@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from flashtrial.testing.backend_contract import RUN, BackendContract, batch
-from flashtrial.tracking.address import Address
 from flashtrial.tracking.backends.base import Outage
 from flashtrial.tracking.backends.native import NativeBackend
+from flashtrial.tracking.settings.address import Address
 from testkit import free_port
 from testkit.tracking_server import TrackingClient, tracking_server
 

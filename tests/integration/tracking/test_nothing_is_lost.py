@@ -7,8 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flashtrial.tracking.outbox import cursor_path
-from flashtrial.tracking.progress import SyncStatus, read_cursor, read_status
+from flashtrial.tracking.journal.outbox import cursor_path
+from flashtrial.tracking.journal.progress import SyncStatus, read_cursor, read_status
 from testkit import free_port, wait_until
 from testkit.tracking_server import TrackingClient, tracking_server
 
@@ -52,7 +52,7 @@ def test_a_full_disk_is_emptied_by_sending_what_is_on_it(lab: Lab, server: Track
     assert lab.run(LOG_AND_DIE.format(count=20_000), **NO_SYNC).status == -signal.SIGKILL
     script = """
 import os, resource, sys
-from flashtrial.tracking.sync_main import main
+from flashtrial.tracking.sending.sync_main import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 sys.exit(main(["--outbox", os.path.join(os.environ["FLASHTRIAL_HOME"], "outbox")]))
 """

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flashtrial.tracking.outbox import lock_path
-from flashtrial.tracking.sync_start import ensure_sync_process, hold_outbox_open
+from flashtrial.tracking.journal.outbox import lock_path
+from flashtrial.tracking.journal.sync_start import ensure_sync_process, hold_outbox_open
 from testkit import wait_until
 from testkit.tracking_server import TrackingClient
 
@@ -146,7 +146,7 @@ def test_a_fork_in_the_middle_of_a_look_at_a_lock_does_not_keep_it(lab: Lab) -> 
     """A child of a trainer that held the sync lock shared would keep the sync process out for as long as it lives."""
     script = """
 import fcntl, os, pathlib, threading
-from flashtrial.tracking.outbox import is_locked
+from flashtrial.tracking.journal.outbox import is_locked
 path = pathlib.Path(os.environ["FLASHTRIAL_HOME"]); path.mkdir(exist_ok=True); path /= "lock"; path.touch()
 stop = threading.Event()
 def look():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flashtrial.tracking.handover import HandoverPipe, hand_over
+from flashtrial.tracking.journal.handover import HandoverPipe, hand_over
 from testkit import wait_until
 from testkit.tracking_server import TrackingClient
 

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from flashtrial.tracking.outbox import is_locked, lock_path
+from flashtrial.tracking.journal.outbox import is_locked, lock_path
 from testkit import free_port, wait_until
 from testkit.tracking_server import TrackingClient
 
@@ -58,7 +58,7 @@ def test_a_thread_leaves_the_outbox_to_a_sync_process_that_is_there(lab: Lab) ->
 def test_a_fork_of_a_trainer_does_not_inherit_the_lock(lab: Lab) -> None:
     script = f"""{LOG}
 import os, signal
-from flashtrial.tracking.outbox import is_locked, lock_path
+from flashtrial.tracking.journal.outbox import is_locked, lock_path
 while not is_locked(lock_path(r._writer.settings.outbox), shared=False): pass
 if os.fork() == 0:
     signal.pause()

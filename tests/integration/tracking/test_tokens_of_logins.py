@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flashtrial.tracking.credentials import Credentials
+from flashtrial.tracking.settings.credentials import Credentials
 from testkit import wait_until
 
 from .conftest import Lab, StandIn

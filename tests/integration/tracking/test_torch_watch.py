@@ -11,7 +11,7 @@ import pytest
 
 import flashtrial
 from flashtrial.core.errors import ConfigurationError
-from flashtrial.tracking.run import Run
+from flashtrial.tracking.runs.run import Run
 from testkit.journals import bodies
 
 torch = pytest.importorskip("torch")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flashtrial.protocol.records import JournalHeader
-from flashtrial.tracking.outbox import Journal
+from flashtrial.tracking.journal.outbox import Journal
 from flashtrial.worker.sync_keeper import SyncKeeper
 from testkit.waiting import wait_until_async
 

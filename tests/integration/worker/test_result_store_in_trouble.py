@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from flashtrial.testing.job_platform import job_platform
-from flashtrial.tracking.address import Address
+from flashtrial.tracking.settings.address import Address
 from flashtrial.worker.loop.server_results import ServerResults, StoreUnusable
 
 from .loop_process import CALL_S, function, loop_worker

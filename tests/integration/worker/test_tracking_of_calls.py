@@ -28,7 +28,7 @@ class Trainer:
     def step(self, loss):
         self.run.log({"loss": loss})
     def rest(self):
-        return flashtrial.tracking.run.open_runs.newest().id
+        return flashtrial.tracking.runs.run.open_runs.newest().id
     def other(self):
         with flashtrial.init() as second:
             second.log({"accuracy": 0.5})

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from flashtrial.protocol.records import Record, decode_record, read_frames
-from flashtrial.tracking.journal_reader import JournalReader
-from flashtrial.tracking.run import Run
+from flashtrial.tracking.journal.reader import JournalReader
+from flashtrial.tracking.runs.run import Run
 
 Init = Callable[..., Run]  # what the fixture `init` gives: `flashtrial.init` in an outbox of the test's own
 

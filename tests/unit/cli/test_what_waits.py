@@ -6,10 +6,10 @@ import pytest
 
 from flashtrial.cli import outbox, sync
 from flashtrial.protocol.records import JournalHeader
-from flashtrial.tracking.limits import OutboxLimits
-from flashtrial.tracking.outbox import Journal, cursor_path
-from flashtrial.tracking.progress import Cursor, DroppedRecords, append_dropped, dropped_path, write_cursor
-from flashtrial.tracking.segments import list_segments
+from flashtrial.tracking.journal.outbox import Journal, cursor_path
+from flashtrial.tracking.journal.progress import Cursor, DroppedRecords, append_dropped, dropped_path, write_cursor
+from flashtrial.tracking.journal.segments import list_segments
+from flashtrial.tracking.settings.limits import OutboxLimits
 
 pytestmark = pytest.mark.unit
 

@@ -8,8 +8,8 @@ import pytest
 
 import flashtrial
 from flashtrial.protocol.records import JournalHeader
-from flashtrial.tracking.outbox import Journal
-from flashtrial.tracking.run import Run
+from flashtrial.tracking.journal.outbox import Journal
+from flashtrial.tracking.runs.run import Run
 from testkit.journals import Init
 
 ALONE = {"console": False, "facts": False, "system_monitor": False}  # a run without what is captured beside it

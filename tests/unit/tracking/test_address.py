@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flashtrial.tracking.address import Address, address_from
+from flashtrial.tracking.settings.address import Address, address_from
 
 
 def instance(home: Path, url: str) -> None:

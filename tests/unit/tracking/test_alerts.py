@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from flashtrial.core.errors import ConfigurationError
-from flashtrial.tracking.alerts import AlertGate, parse_alert
-from flashtrial.tracking.run import RunFinished
+from flashtrial.tracking.runs.alerts import AlertGate, parse_alert
+from flashtrial.tracking.runs.run import RunFinished
 from testkit.journals import Init, bodies
 
 pytestmark = pytest.mark.unit
@@ -22,7 +22,7 @@ def test_an_alert_is_a_record_and_a_line_of_the_log(outbox: Path, init: Init, ca
     [body] = bodies(outbox, "data")
     said = {"title": "loss is NaN", "text": "at step 7", "level": "WARN", "url": "http://hook"}
     assert body == {"name": "alert", "type": "alert", "step": None, "value": said}
-    assert ("flashtrial.tracking.run", logging.WARNING, "loss is NaN: at step 7") in caplog.record_tuples
+    assert ("flashtrial.tracking.runs.run", logging.WARNING, "loss is NaN: at step 7") in caplog.record_tuples
 
 
 def test_an_alert_takes_no_step(outbox: Path, init: Init) -> None:

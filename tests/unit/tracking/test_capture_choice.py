@@ -10,7 +10,7 @@ from flashtrial.tracking.capture.companion import Companion
 from flashtrial.tracking.capture.facts_thread import FactsThread
 from flashtrial.tracking.capture.monitor import SystemMonitor
 from flashtrial.tracking.capture.parts import capture_parts, console_is_safe
-from flashtrial.tracking.settings import Settings, resolve
+from flashtrial.tracking.settings.resolution import Settings, resolve
 
 
 @pytest.mark.parametrize(

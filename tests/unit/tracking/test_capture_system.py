@@ -22,8 +22,8 @@ from flashtrial.tracking.capture.samplers import (
     Sampler,
     machine_samplers,
 )
-from flashtrial.tracking.outbox import JournalClosed
-from flashtrial.tracking.settings import EffectiveSettings, resolve
+from flashtrial.tracking.journal.outbox import JournalClosed
+from flashtrial.tracking.settings.resolution import EffectiveSettings, resolve
 from testkit import wait_until
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference-system-metrics.md"

@@ -17,10 +17,10 @@ from flashtrial.protocol.records import Batch, JournalHeader
 from flashtrial.testing.clock import FakeClock
 from flashtrial.testing.tracking_backend import MemoryBackend
 from flashtrial.tracking.backends.base import Outage
-from flashtrial.tracking.feeds import sweep
-from flashtrial.tracking.limits import OutboxLimits
-from flashtrial.tracking.outbox import Journal, OutboxUnwritable
-from flashtrial.tracking.sync import Sync
+from flashtrial.tracking.journal.outbox import Journal, OutboxUnwritable
+from flashtrial.tracking.sending.feeds import sweep
+from flashtrial.tracking.sending.sync import Sync
+from flashtrial.tracking.settings.limits import OutboxLimits
 
 SMALL = OutboxLimits(segment_bytes=1024)
 RECORDS = 14

@@ -12,11 +12,11 @@ from flashtrial.protocol.records import Batch
 from flashtrial.testing.clock import FakeClock
 from flashtrial.testing.tracking_backend import MemoryBackend
 from flashtrial.tracking.backends.base import Outage
-from flashtrial.tracking.limits import OutboxLimits, WhenFull
-from flashtrial.tracking.outbox import OutboxFull
-from flashtrial.tracking.settings import Courier, EffectiveSettings
-from flashtrial.tracking.sync import Sync
-from flashtrial.tracking.writer import RunWriter
+from flashtrial.tracking.journal.outbox import OutboxFull
+from flashtrial.tracking.journal.writer import RunWriter
+from flashtrial.tracking.sending.sync import Sync
+from flashtrial.tracking.settings.limits import OutboxLimits, WhenFull
+from flashtrial.tracking.settings.resolution import Courier, EffectiveSettings
 from testkit import wait_until
 
 from .conftest import JournalMaker

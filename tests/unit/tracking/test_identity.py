@@ -7,7 +7,7 @@ import pytest
 
 import flashtrial
 from flashtrial.core.errors import ConfigurationError
-from flashtrial.tracking.identity import Asked, Identity, Role, identify
+from flashtrial.tracking.runs.identity import Asked, Identity, Role, identify
 from testkit.journals import Init, bodies
 
 pytestmark = pytest.mark.unit

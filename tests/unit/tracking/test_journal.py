@@ -9,8 +9,8 @@ import ormsgpack
 import pytest
 
 from flashtrial.protocol.records import MAX_FRAME_BYTES, DamagedFrame, JournalHeader, decode_record, read_frames
-from flashtrial.tracking.journal_reader import JournalReader
-from flashtrial.tracking.outbox import Journal, JournalClosed, OutboxUnwritable, RecordTooLarge
+from flashtrial.tracking.journal.outbox import Journal, JournalClosed, OutboxUnwritable, RecordTooLarge
+from flashtrial.tracking.journal.reader import JournalReader
 
 JournalMaker = Callable[[str], Journal]
 ALL = 1 << 30

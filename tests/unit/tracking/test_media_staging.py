@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from flashtrial.tracking.journal.outbox import OutboxUnwritable
 from flashtrial.tracking.media.staging import (
     files_dir,
     release,
@@ -17,7 +18,6 @@ from flashtrial.tracking.media.staging import (
     staged_path,
     sweep,
 )
-from flashtrial.tracking.outbox import OutboxUnwritable
 
 
 def where(outbox: Path, sha256: str, ref: str) -> Path:

@@ -15,12 +15,12 @@ from flashtrial.protocol.records import Batch, JournalHeader, Record
 from flashtrial.testing.clock import FakeClock
 from flashtrial.testing.tracking_backend import MemoryBackend
 from flashtrial.tracking.backends.base import Outage, Rejected
-from flashtrial.tracking.feeds import sweep
-from flashtrial.tracking.journal_reader import JournalReader
-from flashtrial.tracking.limits import OutboxLimits
-from flashtrial.tracking.outbox import Journal, dead_path
-from flashtrial.tracking.progress import read_dead
-from flashtrial.tracking.sync import Sync
+from flashtrial.tracking.journal.outbox import Journal, dead_path
+from flashtrial.tracking.journal.progress import read_dead
+from flashtrial.tracking.journal.reader import JournalReader
+from flashtrial.tracking.sending.feeds import sweep
+from flashtrial.tracking.sending.sync import Sync
+from flashtrial.tracking.settings.limits import OutboxLimits
 
 SMALL = OutboxLimits(segment_bytes=1024)  # a handful of records
 PADDED = {"step": 0, "padding": "x" * 200}

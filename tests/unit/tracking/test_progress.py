@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flashtrial.tracking.progress import (
+from flashtrial.tracking.journal.progress import (
     START,
     Cursor,
     DeadRecord,

@@ -9,11 +9,11 @@ from flashtrial.protocol.records import JournalHeader, JsonValue
 from flashtrial.testing.clock import FakeClock
 from flashtrial.testing.tracking_backend import MemoryBackend
 from flashtrial.tracking.backends.base import Outage, WriterNotice
-from flashtrial.tracking.journal_facts import Role, boot_id, why_gone
-from flashtrial.tracking.outbox import Journal
+from flashtrial.tracking.journal.facts import Role, boot_id, why_gone
+from flashtrial.tracking.journal.outbox import Journal
+from flashtrial.tracking.journal.routes import Destination, Destinations, Route
 from flashtrial.tracking.sending.outbox_state import OutboxState
-from flashtrial.tracking.sending.routes import Destination, Destinations, Route
-from flashtrial.tracking.sync import Sync
+from flashtrial.tracking.sending.sync import Sync
 
 
 @dataclass(slots=True)

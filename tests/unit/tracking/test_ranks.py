@@ -2,7 +2,7 @@
 
 import pytest
 
-from flashtrial.tracking.ranks import rank_of
+from flashtrial.tracking.settings.ranks import rank_of
 
 
 @pytest.mark.parametrize(

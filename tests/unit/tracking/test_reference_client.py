@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import flashtrial
-from flashtrial.tracking.run import Run
-from flashtrial.tracking.setting_names import NEGATED, SETTINGS, Setting
-from flashtrial.tracking.settings import Settings
+from flashtrial.tracking.runs.run import Run
+from flashtrial.tracking.settings.names import NEGATED, SETTINGS, Setting
+from flashtrial.tracking.settings.resolution import Settings
 
 pytestmark = pytest.mark.unit
 

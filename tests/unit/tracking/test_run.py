@@ -14,9 +14,9 @@ import pytest
 import flashtrial
 from flashtrial.core.errors import ConfigurationError
 from flashtrial.protocol.trials import RunStatus
-from flashtrial.tracking.delivery import FinishReport
-from flashtrial.tracking.open_runs import NoActiveRun
-from flashtrial.tracking.run import Run, RunFinished
+from flashtrial.tracking.runs.delivery import FinishReport
+from flashtrial.tracking.runs.open_runs import NoActiveRun
+from flashtrial.tracking.runs.run import Run, RunFinished
 from testkit.journals import Init, bodies, records
 
 

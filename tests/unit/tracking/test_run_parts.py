@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from flashtrial.protocol.records import JsonValue, RecordKind
-from flashtrial.tracking.outbox import OutboxUnwritable
-from flashtrial.tracking.parts import PartHost, RunParts
+from flashtrial.tracking.capture.run_parts import PartHost, RunParts
+from flashtrial.tracking.journal.outbox import OutboxUnwritable
 from testkit.journals import Init, bodies, records
 
 pytestmark = pytest.mark.unit

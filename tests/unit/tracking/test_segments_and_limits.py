@@ -10,15 +10,15 @@ from flashtrial.protocol.records import JournalHeader, RecordKind
 from flashtrial.testing.clock import FakeClock
 from flashtrial.testing.tracking_backend import MemoryBackend
 from flashtrial.tracking.backends.base import Outage
-from flashtrial.tracking.feeds import sweep
-from flashtrial.tracking.limits import OutboxLimits, WhenFull, limits_from
-from flashtrial.tracking.outbox import Journal, OutboxFull, dead_path
-from flashtrial.tracking.progress import dropped_path, read_cursor, read_dropped
-from flashtrial.tracking.segments import list_segments, parse_name, segment_path, size_bytes
+from flashtrial.tracking.journal.outbox import Journal, OutboxFull, dead_path
+from flashtrial.tracking.journal.progress import dropped_path, read_cursor, read_dropped
+from flashtrial.tracking.journal.routes import Destination, Destinations, Route
+from flashtrial.tracking.journal.segments import list_segments, parse_name, segment_path, size_bytes
 from flashtrial.tracking.sending.compaction import Compaction
+from flashtrial.tracking.sending.feeds import sweep
 from flashtrial.tracking.sending.outbox_state import OutboxState
-from flashtrial.tracking.sending.routes import Destination, Destinations, Route
-from flashtrial.tracking.sync import Sync
+from flashtrial.tracking.sending.sync import Sync
+from flashtrial.tracking.settings.limits import OutboxLimits, WhenFull, limits_from
 
 SMALL = OutboxLimits(segment_bytes=1024, outbox_bytes=16 * 1024)
 

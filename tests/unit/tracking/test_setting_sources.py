@@ -8,8 +8,8 @@ import pytest
 
 import flashtrial
 from flashtrial.core.errors import ConfigurationError
-from flashtrial.tracking.limits import WhenFull
-from flashtrial.tracking.settings import Settings, resolve
+from flashtrial.tracking.settings.limits import WhenFull
+from flashtrial.tracking.settings.resolution import Settings, resolve
 from testkit.journals import Init
 
 pytestmark = pytest.mark.unit

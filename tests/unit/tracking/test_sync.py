@@ -12,13 +12,13 @@ from flashtrial.protocol.records import Batch, JournalHeader, Record
 from flashtrial.testing.clock import FakeClock
 from flashtrial.testing.tracking_backend import MemoryBackend
 from flashtrial.tracking.backends.base import Outage, Rejected
-from flashtrial.tracking.feeds import sweep
-from flashtrial.tracking.outbox import Journal, cursor_path, dead_path, lock_path
-from flashtrial.tracking.progress import Cursor, read_cursor, read_dead, read_status
+from flashtrial.tracking.journal.outbox import Journal, cursor_path, dead_path, lock_path
+from flashtrial.tracking.journal.progress import Cursor, read_cursor, read_dead, read_status
+from flashtrial.tracking.journal.routes import Destination, Route
+from flashtrial.tracking.sending.feeds import sweep
 from flashtrial.tracking.sending.outbox_state import OutboxState
-from flashtrial.tracking.sending.routes import Destination, Route
-from flashtrial.tracking.sync import Stop, Sync
-from flashtrial.tracking.sync_main import keep_synced
+from flashtrial.tracking.sending.sync import Stop, Sync
+from flashtrial.tracking.sending.sync_main import keep_synced
 
 JournalMaker = Callable[[str], Journal]
 

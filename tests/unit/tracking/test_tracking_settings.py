@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flashtrial.core.errors import ConfigurationError
-from flashtrial.tracking.settings import Courier, Settings, resolve
+from flashtrial.tracking.settings.resolution import Courier, Settings, resolve
 
 HOME = {"FLASHTRIAL_HOME": "/h"}
 

@@ -12,7 +12,9 @@ from flashtrial.core.lease import Lease, LeaseLost
 from flashtrial.protocol.records import JournalHeader
 from flashtrial.testing.clock import FakeClock
 from flashtrial.testing.tracking_backend import MemoryBackend
-from flashtrial.tracking.outbox import Journal
+from flashtrial.tracking.journal.outbox import Journal
+from flashtrial.tracking.sending.sync import Sync
+from flashtrial.tracking.sending.sync_main import sync_outbox
 from flashtrial.tracking.sending.volume import (
     LEASE_S,
     SILENT_S,
@@ -22,8 +24,6 @@ from flashtrial.tracking.sending.volume import (
     may_remove_adopted,
     volume_outbox,
 )
-from flashtrial.tracking.sync import Sync
-from flashtrial.tracking.sync_main import sync_outbox
 
 
 def leave_records(outbox: Path) -> Path:

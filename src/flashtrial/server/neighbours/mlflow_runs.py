@@ -23,7 +23,7 @@ from flashtrial.server.neighbours.recorder import Entry, Recorder
 from flashtrial.server.neighbours.runs import Runs, as_float
 from flashtrial.server.records import MAX_INT64, MAX_NAME_CHARS
 from flashtrial.server.views import RunView
-from flashtrial.tracking.names import readable_name
+from flashtrial.tracking.runs.names import readable_name
 
 RUN_NAME = "mlflow.runName"
 OWN_PREFIXES = ("mlflow.", "flashtrial.")

@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from flashtrial.core.errors import FlashtrialError
 from flashtrial.protocol.records import Batch
-from flashtrial.tracking.journal_facts import Role
+from flashtrial.tracking.journal.facts import Role
 
 
 class Outage(FlashtrialError):

@@ -20,7 +20,7 @@ from flashtrial.tracking.backends.mlflow_run import MlflowRun, RunGone
 from flashtrial.tracking.backends.record_backend import RecordBackend
 from flashtrial.tracking.backends.rest import RefusedRequest
 from flashtrial.tracking.backends.run_book import RunBook
-from flashtrial.tracking.journal_facts import Role
+from flashtrial.tracking.journal.facts import Role
 
 __all__ = ["MLflowManager", "MlflowBackend", "open_backend"]
 

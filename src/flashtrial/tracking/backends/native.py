@@ -18,9 +18,9 @@ from typing import TypeVar
 import urllib3
 
 from flashtrial.protocol.records import Batch, encode_batches
-from flashtrial.tracking.address import Address, address_from, is_loopback
 from flashtrial.tracking.backends.answers import retry_after_s, whole_body
 from flashtrial.tracking.backends.base import BatchReceipt, Outage, RefusedRecord, Rejected, WriterNotice
+from flashtrial.tracking.settings.address import Address, address_from, is_loopback
 
 INGEST_PATH = "/api/v1/ingest"
 HEARTBEAT_PATH = "/api/v1/heartbeat"

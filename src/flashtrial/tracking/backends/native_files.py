@@ -17,14 +17,14 @@ from pathlib import Path
 import urllib3
 
 from flashtrial.protocol.records import Batch, DamagedFrame, Record
-from flashtrial.tracking.address import Address
 from flashtrial.tracking.backends.answers import retry_after_s, whole_body
 from flashtrial.tracking.backends.base import BatchReceipt, Outage, RefusedRecord
 from flashtrial.tracking.backends.native import CONNECT_TIMEOUT_S, READ_TIMEOUT_S
+from flashtrial.tracking.journal.routes import FindDestinations
+from flashtrial.tracking.journal.segments import list_segments
 from flashtrial.tracking.media.staging import set_aside, staged_path, sweep
-from flashtrial.tracking.segments import list_segments
-from flashtrial.tracking.sending.routes import FindDestinations
-from flashtrial.tracking.uploads import FILES, Releases, file_records
+from flashtrial.tracking.media.uploads import FILES, Releases, file_records
+from flashtrial.tracking.settings.address import Address
 
 BLOBS_PATH = "/api/v1/blobs"
 CHUNK_BYTES = 4 * 1024 * 1024

@@ -28,7 +28,7 @@ from flashtrial.tracking.backends.pluto_rest import PlutoRest, PlutoRun
 from flashtrial.tracking.backends.record_backend import RecordBackend
 from flashtrial.tracking.backends.rest import RefusedRequest
 from flashtrial.tracking.backends.run_book import RunBook
-from flashtrial.tracking.journal_facts import Role
+from flashtrial.tracking.journal.facts import Role
 from flashtrial.tracking.media.staging import staged_path
 
 DEFAULT_PROJECT = "default"

@@ -23,11 +23,11 @@ from flashtrial.tracking.capture import assignment
 from flashtrial.tracking.capture.assignment import Assignment, Piped
 from flashtrial.tracking.capture.masking import Masks
 from flashtrial.tracking.capture.redirection import Channel, flush, open_channels
+from flashtrial.tracking.capture.run_parts import PartHost
 from flashtrial.tracking.capture.subject import Subject
-from flashtrial.tracking.parts import PartHost
-from flashtrial.tracking.ranks import rank_label
-from flashtrial.tracking.settings import Courier
-from flashtrial.tracking.sync_start import start_detached
+from flashtrial.tracking.journal.sync_start import start_detached
+from flashtrial.tracking.settings.ranks import rank_label
+from flashtrial.tracking.settings.resolution import Courier
 
 logger = logging.getLogger(__name__)
 

@@ -28,8 +28,8 @@ from flashtrial.tracking.capture.masking import Masks
 from flashtrial.tracking.capture.recorder import ConsoleRecorder
 from flashtrial.tracking.capture.subject import Subject
 from flashtrial.tracking.capture.tee import Tee
-from flashtrial.tracking.settings import Courier, EffectiveSettings
-from flashtrial.tracking.writer import JOINING, RunWriter
+from flashtrial.tracking.journal.writer import JOINING, RunWriter
+from flashtrial.tracking.settings.resolution import Courier, EffectiveSettings
 
 logger = logging.getLogger(__name__)
 

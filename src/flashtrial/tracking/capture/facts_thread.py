@@ -7,8 +7,8 @@ from flashtrial.core.errors import FlashtrialError
 from flashtrial.protocol.records import RecordKind
 from flashtrial.tracking.capture.fork_gate import imported
 from flashtrial.tracking.capture.masking import Masks
+from flashtrial.tracking.capture.run_parts import PartHost
 from flashtrial.tracking.capture.subject import Subject
-from flashtrial.tracking.parts import PartHost
 
 logger = logging.getLogger(__name__)
 

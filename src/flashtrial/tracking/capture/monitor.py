@@ -17,8 +17,8 @@ from flashtrial.core import env
 from flashtrial.core.errors import FlashtrialError
 from flashtrial.protocol.records import RecordKind
 from flashtrial.tracking.capture.fork_gate import imported
-from flashtrial.tracking.parts import PartHost
-from flashtrial.tracking.ranks import rank_of
+from flashtrial.tracking.capture.run_parts import PartHost
+from flashtrial.tracking.settings.ranks import rank_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from flashtrial.core import env
-from flashtrial.tracking.parts import RunPart
-from flashtrial.tracking.settings import EffectiveSettings
+from flashtrial.tracking.capture.run_parts import RunPart
+from flashtrial.tracking.settings.resolution import EffectiveSettings
 
 
 def capture_parts(settings: EffectiveSettings) -> Iterable[RunPart]:

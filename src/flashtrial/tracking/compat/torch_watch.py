@@ -15,7 +15,7 @@ from flashtrial.core import env
 from flashtrial.core.errors import ConfigurationError
 from flashtrial.tracking.compat.torch_graph import GraphTracer, Hook
 from flashtrial.tracking.media.data import Histogram
-from flashtrial.tracking.ranks import rank_of
+from flashtrial.tracking.settings.ranks import rank_of
 
 logger = logging.getLogger(__name__)
 

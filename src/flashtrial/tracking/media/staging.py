@@ -29,7 +29,7 @@ from typing import Any
 
 from flashtrial.core.files import OWNER_ONLY_FILE, ensure_private_dir
 from flashtrial.core.ids import new_id
-from flashtrial.tracking.outbox import OutboxUnwritable
+from flashtrial.tracking.journal.outbox import OutboxUnwritable
 
 READ_BYTES = 1024 * 1024
 ABANDONED_AFTER_S = 3600.0

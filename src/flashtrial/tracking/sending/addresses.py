@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from flashtrial.core import env
-from flashtrial.tracking.address import Address, address_from, find_address
-from flashtrial.tracking.credentials import FILE_NAME, Credentials
-from flashtrial.tracking.journal_facts import INSTANCE
+from flashtrial.tracking.journal.facts import INSTANCE
+from flashtrial.tracking.settings.address import Address, address_from, find_address
+from flashtrial.tracking.settings.credentials import FILE_NAME, Credentials
 
 KEYRING_LOOK_EVERY_S: Final = 60.0  # it may take its time, or ask the user something
 

@@ -16,12 +16,12 @@ import ormsgpack
 
 from flashtrial.core.files import OWNER_ONLY_FILE
 from flashtrial.protocol.records import DamagedFrame, RecordKind, encode_header, read_frames
-from flashtrial.tracking.journal_reader import JournalReader, Stretch
-from flashtrial.tracking.outbox import NEW_SUFFIX, is_locked
-from flashtrial.tracking.progress import DroppedRecords, append_dropped, dropped_path
-from flashtrial.tracking.segments import list_segments, segment_path, size_bytes
+from flashtrial.tracking.journal.outbox import NEW_SUFFIX, is_locked
+from flashtrial.tracking.journal.progress import DroppedRecords, append_dropped, dropped_path
+from flashtrial.tracking.journal.reader import JournalReader, Stretch
+from flashtrial.tracking.journal.routes import FindDestinations
+from flashtrial.tracking.journal.segments import list_segments, segment_path, size_bytes
 from flashtrial.tracking.sending.outbox_state import OutboxState
-from flashtrial.tracking.sending.routes import FindDestinations
 
 logger = logging.getLogger(__name__)
 

@@ -20,17 +20,17 @@ from flashtrial.protocol.records import Batch, DamagedFrame, JournalHeader
 from flashtrial.tracking.backends.base import Backend, BatchReceipt, Outage, PulseBackend, WriterNotice
 from flashtrial.tracking.backends.native import NativeBackend
 from flashtrial.tracking.backends.native_files import FileBackend
-from flashtrial.tracking.handover import HandoverPipe
-from flashtrial.tracking.journal_reader import JournalReader
-from flashtrial.tracking.limits import WhenFull
-from flashtrial.tracking.outbox import interest_path, is_locked
-from flashtrial.tracking.segments import list_segments, segment_path
+from flashtrial.tracking.journal.handover import HandoverPipe
+from flashtrial.tracking.journal.outbox import interest_path, is_locked
+from flashtrial.tracking.journal.reader import JournalReader
+from flashtrial.tracking.journal.routes import NATIVE, Destination, Destinations, Route
+from flashtrial.tracking.journal.segments import list_segments, segment_path
+from flashtrial.tracking.media.uploads import FILES, WithFiles
 from flashtrial.tracking.sending.addresses import Addresses
 from flashtrial.tracking.sending.compaction import Compaction
 from flashtrial.tracking.sending.outbox_state import OutboxState
-from flashtrial.tracking.sending.routes import NATIVE, Destination, Destinations, Route
-from flashtrial.tracking.sync import POLL_S, Stop, Sync
-from flashtrial.tracking.uploads import FILES, WithFiles
+from flashtrial.tracking.sending.sync import POLL_S, Stop, Sync
+from flashtrial.tracking.settings.limits import WhenFull
 
 LIMIT_LOOK_EVERY_S = 1.0
 GATE_TIMEOUT_S = 1.0

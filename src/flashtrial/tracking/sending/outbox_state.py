@@ -8,9 +8,9 @@ import threading
 from pathlib import Path
 
 from flashtrial.core.clock import Clock
-from flashtrial.tracking import progress
-from flashtrial.tracking.outbox import cursor_path
-from flashtrial.tracking.progress import Cursor, SyncStatus
+from flashtrial.tracking.journal import progress
+from flashtrial.tracking.journal.outbox import cursor_path
+from flashtrial.tracking.journal.progress import Cursor, SyncStatus
 
 
 class OutboxState:

@@ -15,9 +15,9 @@ from flashtrial.core.clock import Clock
 from flashtrial.protocol.records import DamagedFrame, JournalHeader, RecordKind, read_frames
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.tracking.backends.base import Outage, PulseBackend, WriterNotice
-from flashtrial.tracking.feeds import Feed, Feeds
-from flashtrial.tracking.journal_facts import Role, why_gone
+from flashtrial.tracking.journal.facts import Role, why_gone
 from flashtrial.tracking.sending.backoff import Backoff
+from flashtrial.tracking.sending.feeds import Feed, Feeds
 from flashtrial.tracking.sending.outbox_state import OutboxState
 
 logger = logging.getLogger(__name__)

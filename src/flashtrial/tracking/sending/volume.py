@@ -20,8 +20,8 @@ from pathlib import Path
 from flashtrial.core.clock import Clock
 from flashtrial.core.files import OWNER_ONLY_FILE, Locked, ensure_private_dir
 from flashtrial.core.lease import Lease, LeaseLost
-from flashtrial.tracking.journal_facts import boot_id
-from flashtrial.tracking.segments import list_segments
+from flashtrial.tracking.journal.facts import boot_id
+from flashtrial.tracking.journal.segments import list_segments
 
 __all__ = ["LEASE_S", "LeaseLost", "adoptable", "hold_lease", "is_leased", "may_remove_adopted", "volume_outbox"]
 

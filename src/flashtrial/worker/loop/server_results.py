@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-from flashtrial.tracking.address import Address
+from flashtrial.tracking.settings.address import Address
 from flashtrial.worker.loop.payload_limits import ResultPlace
 
 if TYPE_CHECKING:

@@ -18,22 +18,22 @@ from flashtrial.core import env
 from flashtrial.core.errors import FlashtrialError
 from flashtrial.protocol.records import RecordKind
 from flashtrial.protocol.trials import RunStatus
-from flashtrial.tracking.address import find_address
-from flashtrial.tracking.alerts import NAME as ALERT
-from flashtrial.tracking.alerts import AlertGate, parse_alert
-from flashtrial.tracking.arguments import parse_config, parse_step, parse_tags
-from flashtrial.tracking.delivery import FinishReport, wait_for_all
-from flashtrial.tracking.endings import TERMINATED, ending_by, parse_ending
-from flashtrial.tracking.identity import Role, guest_mark
-from flashtrial.tracking.in_calls import share_of
-from flashtrial.tracking.open_runs import OpenRuns
-from flashtrial.tracking.outbox import OutboxUnwritable
-from flashtrial.tracking.parts import RunPart, RunParts
-from flashtrial.tracking.ranks import is_distributed
-from flashtrial.tracking.settings import EffectiveSettings
-from flashtrial.tracking.terminations import PATIENCE_S
+from flashtrial.tracking.capture.run_parts import RunPart, RunParts
+from flashtrial.tracking.journal.outbox import OutboxUnwritable
+from flashtrial.tracking.journal.writer import JOINING, RunWriter
+from flashtrial.tracking.runs.alerts import NAME as ALERT
+from flashtrial.tracking.runs.alerts import AlertGate, parse_alert
+from flashtrial.tracking.runs.arguments import parse_config, parse_step, parse_tags
+from flashtrial.tracking.runs.delivery import FinishReport, wait_for_all
+from flashtrial.tracking.runs.endings import TERMINATED, ending_by, parse_ending
+from flashtrial.tracking.runs.identity import Role, guest_mark
+from flashtrial.tracking.runs.in_calls import share_of
+from flashtrial.tracking.runs.open_runs import OpenRuns
+from flashtrial.tracking.runs.terminations import PATIENCE_S
+from flashtrial.tracking.settings.address import find_address
+from flashtrial.tracking.settings.ranks import is_distributed
+from flashtrial.tracking.settings.resolution import EffectiveSettings
 from flashtrial.tracking.values import Exhibits, Other, parse_logged, text
-from flashtrial.tracking.writer import JOINING, RunWriter
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from flashtrial.protocol.records import (
     read_frames,
     read_header,
 )
-from flashtrial.tracking.outbox import is_locked
+from flashtrial.tracking.journal.outbox import is_locked
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Starting the sync process of an outbox, and other processes of ours, from processes that must not wait for them.
 
-    starter ── /bin/sh (a new session; ends at once) ── python -m flashtrial.tracking.sync_main
+    starter ── /bin/sh (a new session; ends at once) ── python -m flashtrial.tracking.sending.sync_main
 
 The shell in between makes the sync process nobody's child: it never becomes a zombie of a trainer, and a trainer that
 waits for all its children does not wait for it. Runs inside user processes: standard library only.
@@ -17,8 +17,8 @@ from pathlib import Path
 import flashtrial
 from flashtrial.core import env
 from flashtrial.core.files import OWNER_ONLY_FILE, ensure_private_dir
-from flashtrial.tracking.outbox import interest_path, is_locked, lock_path
-from flashtrial.tracking.settings import DEFAULT_HOME
+from flashtrial.tracking.journal.outbox import interest_path, is_locked, lock_path
+from flashtrial.tracking.settings.resolution import DEFAULT_HOME
 
 MAX_LOG_BYTES = 4 * 1024 * 1024
 START_TIMEOUT_S = 10.0
@@ -37,7 +37,7 @@ def ensure_sync_process(outbox: Path, environment: Mapping[str, str]) -> int | N
     """
     if is_locked(lock_path(outbox), shared=False):
         return None
-    return start_detached("flashtrial.tracking.sync_main", ["--outbox", str(outbox)], environment, "sync.log")
+    return start_detached("flashtrial.tracking.sending.sync_main", ["--outbox", str(outbox)], environment, "sync.log")
 
 
 def start_detached(

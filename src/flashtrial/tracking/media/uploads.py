@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from flashtrial.protocol.records import DamagedFrame, JournalHeader, Record, RecordKind, decode_record, read_frames
-from flashtrial.tracking.journal_reader import JournalReader
+from flashtrial.tracking.journal.outbox import cursor_path
+from flashtrial.tracking.journal.progress import read_cursor
+from flashtrial.tracking.journal.reader import JournalReader
+from flashtrial.tracking.journal.routes import NATIVE, Destination, FindDestinations
+from flashtrial.tracking.journal.segments import list_segments, segment_path
 from flashtrial.tracking.media.staging import files_dir, release
-from flashtrial.tracking.outbox import cursor_path
-from flashtrial.tracking.progress import read_cursor
-from flashtrial.tracking.segments import list_segments, segment_path
-from flashtrial.tracking.sending.routes import NATIVE, Destination, FindDestinations
 
 FILES: Final = "files"
 _MARK: Final = b"\xa4file"  # how msgpack writes the kind of a file record

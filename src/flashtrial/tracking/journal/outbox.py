@@ -1,7 +1,7 @@
 """The outbox: names of its files, and the writing side of a journal.
 
 A `Journal` belongs to one writer (one process logging to one run). `append` returns when the record is in the kernel's
-hands, so that no death of a process loses it. Whoever reads is another process (`flashtrial.tracking.sync`).
+hands, so that no death of a process loses it. Whoever reads is another process (`flashtrial.tracking.sending.sync`).
 
     trainer, any thread ── append ──▶ <writer_id>.journal ──▶ sync process ──▶ server
                                        (flock LOCK_SH while the writer lives)
@@ -29,8 +29,8 @@ from flashtrial.protocol.records import (
     encode_header,
     encode_record,
 )
-from flashtrial.tracking.limits import OutboxLimits
-from flashtrial.tracking.segments import JOURNAL_SUFFIX, segment_path, size_bytes
+from flashtrial.tracking.journal.segments import JOURNAL_SUFFIX, segment_path, size_bytes
+from flashtrial.tracking.settings.limits import OutboxLimits
 
 __all__ = ["JOURNAL_SUFFIX", "Journal", "OutboxFull", "OutboxUnwritable"]
 

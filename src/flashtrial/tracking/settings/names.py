@@ -11,8 +11,8 @@ from typing import Any, Final, TypeAlias
 
 from flashtrial.core import env
 from flashtrial.core.errors import ConfigurationError
-from flashtrial.tracking.address import host_of
-from flashtrial.tracking.limits import OUTBOX_BYTES, SEGMENT_BYTES, WHEN_FULL, WhenFull, parse_when_full
+from flashtrial.tracking.settings.address import host_of
+from flashtrial.tracking.settings.limits import OUTBOX_BYTES, SEGMENT_BYTES, WHEN_FULL, WhenFull, parse_when_full
 
 DEFAULT_SYSTEM_INTERVAL_S: Final = 10.0
 MIN_SYSTEM_INTERVAL_S: Final = 0.05

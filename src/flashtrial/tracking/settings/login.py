@@ -14,9 +14,9 @@ from http import HTTPStatus
 
 from flashtrial.core import env
 from flashtrial.core.errors import ConfigurationError, FlashtrialError
-from flashtrial.tracking.address import IN_THE_CLEAR, find_address, is_loopback
-from flashtrial.tracking.credentials import Keeper, forget, keep
-from flashtrial.tracking.settings import SettingsLike, as_mapping, resolve
+from flashtrial.tracking.settings.address import IN_THE_CLEAR, find_address, is_loopback
+from flashtrial.tracking.settings.credentials import Keeper, forget, keep
+from flashtrial.tracking.settings.resolution import SettingsLike, as_mapping, resolve
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from enum import StrEnum
 from flashtrial.core.errors import ConfigurationError
 from flashtrial.core.ids import new_id
 from flashtrial.protocol.records import JsonValue
-from flashtrial.tracking.arguments import parse_name
-from flashtrial.tracking.ranks import rank_of, shared_launch, was_restarted
+from flashtrial.tracking.runs.arguments import parse_name
+from flashtrial.tracking.settings.ranks import rank_of, shared_launch, was_restarted
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from flashtrial.protocol.records import JsonValue
-from flashtrial.tracking.address import find_address
-from flashtrial.tracking.settings import Courier, EffectiveSettings
+from flashtrial.tracking.settings.address import find_address
+from flashtrial.tracking.settings.resolution import Courier, EffectiveSettings
 
 INSTANCE = "instance"
 

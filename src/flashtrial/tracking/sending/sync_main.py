@@ -1,4 +1,4 @@
-"""The sync process: ``python -m flashtrial.tracking.sync_main --outbox DIR``.
+"""The sync process: ``python -m flashtrial.tracking.sending.sync_main --outbox DIR``.
 
 Owns the outbox while it holds ``sync.lock``; ends when no writer lives and nothing is pending. Outlives its starter: a
 session of its own, working directory ``/``, log in ``$FLASHTRIAL_HOME/logs/sync.log`` (its standard error).
@@ -22,13 +22,13 @@ from typing import Protocol, TypeAlias
 from flashtrial.core import env, log
 from flashtrial.core.clock import Clock, SystemClock
 from flashtrial.core.files import Locked, ensure_private_dir, file_lock
-from flashtrial.tracking.feeds import sweep
-from flashtrial.tracking.outbox import lock_path
+from flashtrial.tracking.journal.outbox import lock_path
+from flashtrial.tracking.journal.routes import Destinations, parse_backends
 from flashtrial.tracking.sending.adoption import Adoption
 from flashtrial.tracking.sending.couriers import Couriers
-from flashtrial.tracking.sending.routes import Destinations, parse_backends
+from flashtrial.tracking.sending.feeds import sweep
+from flashtrial.tracking.sending.sync import Stop
 from flashtrial.tracking.sending.volume import LeaseLost, hold_lease, is_leased, may_remove_adopted
-from flashtrial.tracking.sync import Stop
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class TerminationSignal:
 def main(arguments: list[str] | None = None) -> int:
     """Sync one outbox until it is idle; the exit status of the process."""
     parser = argparse.ArgumentParser(
-        prog="flashtrial.tracking.sync_main", description="Sync one outbox until it is idle."
+        prog="flashtrial.tracking.sending.sync_main", description="Sync one outbox until it is idle."
     )
     parser.add_argument("--outbox", type=Path, required=True, help="directory of journals")
     outbox = ensure_private_dir(parser.parse_args(arguments).outbox.absolute())

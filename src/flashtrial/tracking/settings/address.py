@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from flashtrial.core import env
-from flashtrial.tracking.credentials import Credentials
+from flashtrial.tracking.settings.credentials import Credentials
 
 IN_THE_CLEAR = "%s is not encrypted: whoever is on the way can read the token"
 

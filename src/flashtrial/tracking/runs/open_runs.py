@@ -8,8 +8,8 @@ import os
 from typing import Generic, Protocol, TypeVar
 
 from flashtrial.core.errors import FlashtrialError
-from flashtrial.tracking.exits import ExitWatch
-from flashtrial.tracking.terminations import TermWatch
+from flashtrial.tracking.runs.exits import ExitWatch
+from flashtrial.tracking.runs.terminations import TermWatch
 
 
 class NoActiveRun(FlashtrialError):

@@ -17,9 +17,9 @@ from flashtrial.core import env
 from flashtrial.core.errors import ConfigurationError
 from flashtrial.core.masking import masked_config
 from flashtrial.protocol.records import JsonValue
-from flashtrial.tracking.limits import OutboxLimits
-from flashtrial.tracking.setting_files import read_home_settings, read_project_settings
-from flashtrial.tracking.setting_names import (
+from flashtrial.tracking.settings.files import read_home_settings, read_project_settings
+from flashtrial.tracking.settings.limits import OutboxLimits
+from flashtrial.tracking.settings.names import (
     BY_NAME,
     DEFAULT_SYSTEM_INTERVAL_S,
     NEGATED,

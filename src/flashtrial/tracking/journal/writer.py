@@ -19,12 +19,12 @@ from flashtrial.core import env
 from flashtrial.core.ids import new_id
 from flashtrial.protocol.records import JournalHeader, JsonValue, RecordKind
 from flashtrial.protocol.trials import RunStatus
-from flashtrial.tracking.handover import hand_over
-from flashtrial.tracking.journal_facts import Role, journal_facts, server_of
-from flashtrial.tracking.limits import WhenFull
-from flashtrial.tracking.outbox import Journal, OutboxFull, OutboxUnwritable, RecordTooLarge
-from flashtrial.tracking.settings import Courier, EffectiveSettings
-from flashtrial.tracking.sync_start import ensure_sync_process
+from flashtrial.tracking.journal.facts import Role, journal_facts, server_of
+from flashtrial.tracking.journal.handover import hand_over
+from flashtrial.tracking.journal.outbox import Journal, OutboxFull, OutboxUnwritable, RecordTooLarge
+from flashtrial.tracking.journal.sync_start import ensure_sync_process
+from flashtrial.tracking.settings.limits import WhenFull
+from flashtrial.tracking.settings.resolution import Courier, EffectiveSettings
 from flashtrial.tracking.values import plain
 
 logger = logging.getLogger(__name__)
@@ -193,7 +193,7 @@ class RunWriter:
 
 def _ensure_sync_thread(outbox: Path, environment: Mapping[str, str]) -> None:
     """As `ensure_sync_process`; what a thread needs is more than user processes should load, so it is loaded here."""
-    importlib.import_module("flashtrial.tracking.sync_thread").ensure_sync_thread(outbox, environment)
+    importlib.import_module("flashtrial.tracking.sending.sync_thread").ensure_sync_thread(outbox, environment)
 
 
 def _now_ms() -> int:

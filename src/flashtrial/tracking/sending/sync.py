@@ -13,12 +13,12 @@ from typing import Protocol
 
 from flashtrial.core.clock import Clock
 from flashtrial.tracking.backends.base import Backend, Outage, PulseBackend, Rejected
-from flashtrial.tracking.feeds import Feed, Feeds
+from flashtrial.tracking.journal.routes import Destination, Route
 from flashtrial.tracking.sending.backoff import Backoff
+from flashtrial.tracking.sending.feeds import Feed, Feeds
 from flashtrial.tracking.sending.outbox_state import OutboxState
 from flashtrial.tracking.sending.pulse import Pulse
-from flashtrial.tracking.sending.routes import Destination, Route
-from flashtrial.tracking.settlement import REQUEST_BYTES, Parcel, settle, settle_rejected
+from flashtrial.tracking.sending.settlement import REQUEST_BYTES, Parcel, settle, settle_rejected
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from flashtrial.protocol.records import Batch
 from flashtrial.tracking.backends.base import BatchReceipt
-from flashtrial.tracking.journal_reader import Stretch
-from flashtrial.tracking.progress import Cursor, DeadRecord
+from flashtrial.tracking.journal.progress import Cursor, DeadRecord
+from flashtrial.tracking.journal.reader import Stretch
 
 REQUEST_BYTES = 768 * 1024  # with its envelope below the megabyte that proxies take
 LEAST_SHARE_BYTES = 64 * 1024

@@ -13,9 +13,9 @@ from flashtrial.core import env
 from flashtrial.process import call_tracking
 from flashtrial.process.call_tracking import CallTracking
 from flashtrial.protocol.child import RunDefaults, RunNote
-from flashtrial.tracking.delivery import wait_for_delivery
-from flashtrial.tracking.outbox import journal_path
-from flashtrial.tracking.writer import RunWriter
+from flashtrial.tracking.journal.outbox import journal_path
+from flashtrial.tracking.journal.writer import RunWriter
+from flashtrial.tracking.runs.delivery import wait_for_delivery
 
 MOST_LAST: Final = 256
 _NONE: Final = RunDefaults()

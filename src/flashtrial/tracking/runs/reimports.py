@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from flashtrial.core import env
-from flashtrial.tracking.writer import RunWriter
+from flashtrial.tracking.journal.writer import RunWriter
 
 MOST_NOTED = 8  # a program's top level opens one, and the environment is not the place for a sweep
 

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from flashtrial.protocol.records import DamagedFrame, JournalHeader
-from flashtrial.tracking import progress
 from flashtrial.tracking.backends.base import Outage
-from flashtrial.tracking.journal_reader import JournalReader, Stretch
-from flashtrial.tracking.outbox import NEW_SUFFIX, dead_path, interest_path, is_locked
-from flashtrial.tracking.progress import Cursor
-from flashtrial.tracking.segments import JOURNAL_SUFFIX, list_segments, segment_path
+from flashtrial.tracking.journal import progress
+from flashtrial.tracking.journal.outbox import NEW_SUFFIX, dead_path, interest_path, is_locked
+from flashtrial.tracking.journal.progress import Cursor
+from flashtrial.tracking.journal.reader import JournalReader, Stretch
+from flashtrial.tracking.journal.routes import Route
+from flashtrial.tracking.journal.segments import JOURNAL_SUFFIX, list_segments, segment_path
 from flashtrial.tracking.sending.outbox_state import OutboxState
-from flashtrial.tracking.sending.routes import Route
-from flashtrial.tracking.settlement import NO_LIMIT, Parcel, Settlement, share_bytes
+from flashtrial.tracking.sending.settlement import NO_LIMIT, Parcel, Settlement, share_bytes
 
 logger = logging.getLogger(__name__)
 

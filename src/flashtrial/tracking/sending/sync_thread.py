@@ -15,8 +15,8 @@ from pathlib import Path
 
 from flashtrial.core import env
 from flashtrial.core.files import locked, open_lock
-from flashtrial.tracking.outbox import lock_path
-from flashtrial.tracking.sync_main import sync_outbox
+from flashtrial.tracking.journal.outbox import lock_path
+from flashtrial.tracking.sending.sync_main import sync_outbox
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flashtrial.protocol.trials import RunStatus
-from flashtrial.tracking.outbox import cursor_path, dead_path, is_locked, lock_path
-from flashtrial.tracking.progress import read_cursor, read_dead, read_status
-from flashtrial.tracking.uploads import FILES, pending_files
+from flashtrial.tracking.journal.outbox import cursor_path, dead_path, is_locked, lock_path
+from flashtrial.tracking.journal.progress import read_cursor, read_dead, read_status
+from flashtrial.tracking.media.uploads import FILES, pending_files
 
 DESTINATION = "native"
 POLL_S = 0.01

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeAlias
 
-from flashtrial.tracking.settings import EffectiveSettings
+from flashtrial.tracking.settings.resolution import EffectiveSettings
 
 logger = logging.getLogger(__name__)
 
