@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-CHILD = ["flashtrial.process.instance_host", "flashtrial.process.zygote", "flashtrial.tracking.api"]
+CHILD = ["flashtrial.process.runtime.instance_host", "flashtrial.process.runtime.zygote", "flashtrial.tracking.api"]
 
 
 def loaded_by(modules: list[str]) -> set[str]:

@@ -9,8 +9,8 @@ import flashtrial
 PACKAGE = Path(flashtrial.__file__).parent
 ENVIRONMENT_READERS = {
     "core/env.py": "the one reader",
-    "process/instance_host.py": "sets and restores the environment of user code in its own child",
-    "process/user_code.py": "the same",
+    "process/runtime/instance_host.py": "sets and restores the environment of user code in its own child",
+    "process/runtime/user_code.py": "the same",
 }
 
 

@@ -16,7 +16,7 @@ from flashtrial.process.template import ForkRefused, Template, TemplateLost
 from flashtrial.protocol.child import MAX_ANSWER_BYTES, Setup
 
 SPAWN_DEADLINE_S: Final = 60.0
-_HOST: Final = "from flashtrial.process.instance_host import main; main()"
+_HOST: Final = "from flashtrial.process.runtime.instance_host import main; main()"
 
 logger = logging.getLogger(__name__)
 

@@ -37,7 +37,7 @@ PRELOAD_DEADLINE_S: Final = 120.0
 TEMPLATE_DEADLINE_S: Final = 10.0
 _BUSY_PATIENCE_S: Final = 0.1
 _REAPED_PATIENCE_S: Final = 2.0
-_ZYGOTE: Final = "from flashtrial.process.zygote import main; main()"
+_ZYGOTE: Final = "from flashtrial.process.runtime.zygote import main; main()"
 
 _Wanted = tuple[str, tuple[str, ...]]  # a source and the names of the modules that come with it
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flashtrial.process import blobs
-from flashtrial.process.base64_file import Base64File
+from flashtrial.process.runtime.base64_file import Base64File
 from flashtrial.protocol.child import INLINE_LIMIT
 
 PIECES = st.one_of(st.binary(max_size=10), st.integers(0, 3).map(lambda more: b"x" * (INLINE_LIMIT + more)))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flashtrial.process.user_code import BadModules, CodeNotFound, LocalModules, described, imported_names, load
+from flashtrial.process.runtime.user_code import BadModules, CodeNotFound, LocalModules, described, imported_names, load
 
 
 def test_imports_are_found_wherever_they_stand() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flashtrial.process.user_code import described
+from flashtrial.process.runtime.user_code import described
 from flashtrial.worker.gpu.damage import CUDA_ERRORS, XIDS_OF_THE_DEVICE, XIDS_TO_IGNORE, Damage, damage_of, is_poisoned
 
 PYTORCH_TAIL = (

@@ -19,8 +19,8 @@ from cloudpickle import Pickler
 from cloudpickle import loads as pickle_loads
 from ormsgpack import unpackb
 
-from flashtrial.process.base64_file import Base64File
 from flashtrial.process.packing import unpacked
+from flashtrial.process.runtime.base64_file import Base64File
 
 try:
     import pybase64 as base64  # seven times as quick

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import cloudpickle
 
-from flashtrial.process import runpod_app
+from flashtrial.process.runtime import runpod_app
 
 USER_MODULE: Final = "flashtrial_user_code"
 _SOURCES_KEPT: Final = 64

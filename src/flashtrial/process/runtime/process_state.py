@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from flashtrial.core import env
-from flashtrial.process.seldom_state import SeldomState
+from flashtrial.process.runtime.seldom_state import SeldomState
 
 # Python wraps both to make enum members of numbers, which costs ten times the call itself.
 try:

@@ -30,8 +30,8 @@ from typing import Final, NoReturn
 
 from flashtrial.core import env
 from flashtrial.process.channel import Channel, ChannelClosed
-from flashtrial.process.instance_host import adopt_orphans, be_a_child, die_with_parent, put_in_front
-from flashtrial.process.user_code import imported_names
+from flashtrial.process.runtime.instance_host import adopt_orphans, be_a_child, die_with_parent, put_in_front
+from flashtrial.process.runtime.user_code import imported_names
 from flashtrial.protocol.child import (
     AskStatus,
     Fork,

@@ -26,12 +26,13 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from flashtrial.core import env
-from flashtrial.process import blobs, call_tracking, user_code
-from flashtrial.process.capture import OutputCapture
+from flashtrial.process import blobs, call_tracking
 from flashtrial.process.channel import Channel, ChannelClosed
-from flashtrial.process.orphans import reap_orphans
-from flashtrial.process.process_state import ProcessState, is_alone
-from flashtrial.process.serialization_utils import Arguments, BadArguments, BadResult, SerializationUtils
+from flashtrial.process.runtime import user_code
+from flashtrial.process.runtime.capture import OutputCapture
+from flashtrial.process.runtime.orphans import reap_orphans
+from flashtrial.process.runtime.process_state import ProcessState, is_alone
+from flashtrial.process.runtime.serialization_utils import Arguments, BadArguments, BadResult, SerializationUtils
 from flashtrial.protocol.child import (
     KEEPS_PIPES,
     MAX_MESSAGE_CHARS,
