@@ -35,6 +35,7 @@ class Retirement:
         self._on_retired = on_retired
         self._timer: asyncio.TimerHandle | None = None
         self._retiring: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     @contextlib.contextmanager
     def using(self, environment: Environment) -> Iterator[None]:
@@ -49,13 +50,16 @@ class Retirement:
             self._uses.end(environment.key)
             self._look()
 
-    def close(self) -> None:
-        """Stop looking; the supervisor ends what is left."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    async def close(self) -> None:
+        """Stop looking, and wait for what is being given up; the supervisor ends what is left. Safe to call twice."""
+        self._closed = True
+        self._stop_timer()
+        if self._retiring:
+            await asyncio.wait(self._retiring)
 
     def _look(self) -> None:
+        if self._closed:
+            return
         for key in self._uses.taken_out(self._supervisor.has_work_in):
             logger.info("environment %s is not used any more", key, extra={"action": "environment_retired"})
             task = asyncio.ensure_future(self._retire(key))
@@ -69,7 +73,12 @@ class Retirement:
             self._on_retired(key)
 
     def _look_later(self) -> None:
-        self.close()
+        self._stop_timer()
         wait_s = self._uses.next_look_s()
         if wait_s is not None:
             self._timer = asyncio.get_running_loop().call_later(wait_s, self._look)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -20,6 +20,7 @@ from testkit.wheels import make_wheel, offline
 pytestmark = pytest.mark.integration
 
 WHERE = "import os\ndef f(name):\n    return [__import__(name).__file__, os.getpid(), os.getppid()]\n"
+DEAF = WHERE.replace("    return", "    import signal\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n    return")
 HOLDER = "import os\nclass Holder:\n    def pid(self):\n        return os.getpid()\n"
 
 
@@ -100,3 +101,15 @@ async def test_a_request_that_comes_while_its_environment_is_given_up_is_served(
         answers = await asyncio.gather(*(worker.handle(using("tiny")) for _ in range(2)))
         assert all(answer["success"] for answer in answers), answers
     await worker.close()
+
+
+async def test_a_worker_that_ends_waits_for_what_it_is_giving_up(flashtrial_home: Path) -> None:
+    worker = built(flashtrial_home, KeepLimits(idle_s=0.0))
+    job = function_job(DEAF, "f", "tiny", dependencies=["tiny"])
+    place, child, template = (await worker.handle(job))["json_result"]
+    await asyncio.sleep(0)  # the giving up begins, and takes the grace that a child gets
+    await worker.close()
+    assert not is_alive(child)
+    assert not is_alive(template)
+    assert not is_held(Path(place).parents[1])
+    assert asyncio.all_tasks() == {asyncio.current_task()}
