@@ -155,7 +155,10 @@ def _start_process(run: PartHost, theirs: socket.socket, channels: list[Channel]
 
 
 def _rescue(channels: list[Channel]) -> None:
-    """The companion died: give the console back, and pass on what comes from those who have the old one still."""
+    """The companion died: give the console back, and pass on what comes from those who have the old one still.
+
+    No byte is lost; what is written in the instant of the change may come out ahead of what lay in the channel.
+    """
     logger.warning("what this run prints is not recorded any more", extra={"action": "companion_died"})
     for channel in channels:
         channel.give_back()
