@@ -11,6 +11,7 @@ from flashtrial.core.masking import MASK, masked_text
 
 _SECRET_ENDINGS: Final = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 _SHORTEST_SECRET: Final = 8  # shorter values stand in too many innocent words
+_PLAIN: Final = logging.Formatter()
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
@@ -32,6 +33,8 @@ class MaskSecrets(logging.Filter):
         masked = self.masked(said)
         if masked != said:
             record.msg, record.args = masked, None
+        if raised := traceback_of(record):
+            record.exc_text = self.masked(raised)  # what formatters take before `exc_info`
         return True
 
     def masked(self, text: str) -> str:
@@ -39,6 +42,13 @@ class MaskSecrets(logging.Filter):
         for secret in self._secrets:
             text = text.replace(secret, MASK)
         return masked_text(text)
+
+
+def traceback_of(record: logging.LogRecord) -> str:
+    """The traceback of a record as text, empty where it has none. A filter before us, as `runpod_flash`'s, may have
+    formatted it already and taken the exception itself away.
+    """
+    return record.exc_text or (_PLAIN.formatException(record.exc_info) if record.exc_info else "")
 
 
 # What every record has; the rest of its attributes are what its `extra` said.
@@ -58,8 +68,8 @@ class JsonLines(logging.Formatter):
             "message": record.getMessage(),
         }
         said |= {name: value for name, value in record.__dict__.items() if name not in _USUAL and name not in said}
-        if record.exc_info:
-            said["error"] = self.formatException(record.exc_info)
+        if raised := traceback_of(record):
+            said["error"] = raised
         return json.dumps(said, default=str)
 
 

@@ -1,10 +1,13 @@
 """Secrets of the environment never stand in our log."""
 
+import json
 import logging
+import sys
 
 import pytest
+from runpod_flash.logger import SensitiveDataFilter
 
-from flashtrial.core.log import MaskSecrets
+from flashtrial.core.log import FORMAT, JsonLines, MaskSecrets
 from flashtrial.core.masking import MASK
 
 
@@ -30,3 +33,26 @@ def test_a_secret_that_begins_another_does_not_uncover_its_end(monkeypatch: pyte
     monkeypatch.setenv("A_TOKEN", "secret-123")
     monkeypatch.setenv("B_TOKEN", "secret-123-and-more")
     assert logged("it is secret-123-and-more") == f"it is {MASK}"
+
+
+def of_failure(secret: str) -> logging.LogRecord:
+    """The record of an error whose words hold `secret`."""
+    try:
+        raise ValueError(f"refused: {secret}")
+    except ValueError:
+        return logging.LogRecord("flashtrial", logging.ERROR, "", 0, "a chore failed", (), sys.exc_info())
+
+
+@pytest.mark.parametrize("formatter", [logging.Formatter(FORMAT), JsonLines()], ids=["plain", "json"])
+@pytest.mark.parametrize("filters", [[], [SensitiveDataFilter]], ids=["alone", "after-runpod_flash"])
+def test_a_traceback_is_kept_without_the_secrets_in_it(
+    formatter: logging.Formatter, filters: list[type[logging.Filter]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdefghijkl")
+    record = of_failure("hf_abcdefghijkl")
+    for kind in [*filters, MaskSecrets]:
+        assert kind().filter(record)
+    line = formatter.format(record)
+    said = json.loads(line)["error"] if isinstance(formatter, JsonLines) else line
+    assert "Traceback" in said
+    assert f"ValueError: refused: {MASK}" in said
