@@ -122,10 +122,11 @@ def up(
 ) -> None:
     """Serve the dashboard, the tracking server and a local RunPod on one port."""
     from flashtrial.cli import up as up_
+    from flashtrial.cli.up_options import UpOptions
 
     if (tls_cert is None) != (tls_key is None):
         raise typer.BadParameter("--tls-cert and --tls-key go together")
-    options = up_.UpOptions(
+    options = UpOptions(
         host=host,
         port=port,
         workers=workers,

@@ -5,8 +5,10 @@ Imports FastAPI and uvicorn, about a second: only `up` imports this module.
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +17,11 @@ import psutil
 import uvicorn
 from starlette.types import ASGIApp
 
+import flashtrial
 from flashtrial.cli import instance, one_port
+from flashtrial.cli.instance import Instance
 from flashtrial.cli.one_port import Door, Listener, OnePortServer
-from flashtrial.cli.up import Say, UpOptions, is_loopback, own_instance, say_who_may_come
+from flashtrial.cli.up_options import Say, UpOptions, is_loopback, say_who_may_come
 from flashtrial.core import env, log
 from flashtrial.core.errors import ConfigurationError
 from flashtrial.local_runpod.auth import load_or_make_key
@@ -80,7 +84,7 @@ async def _serve(home: Path, options: UpOptions, ways: _Ways, say: Say) -> None:
             parts.push_async_callback(local.stop)
             await local.start()  # what its first workers ask waits in the socket's queue
 
-        this = own_instance(listener.url, ways.public.port, runpod=options.runpod)
+        this = _this_instance(listener.url, ways.public.port, runpod=options.runpod)
 
         async def on_serving() -> None:
             instance.write(home, this)
@@ -102,6 +106,11 @@ async def _serve(home: Path, options: UpOptions, ways: _Ways, say: Say) -> None:
             doors.append(Door(dispatcher, _uvicorn_config(dispatcher_only(app), options), ways.tls))
             say(f"dispatcher: {dispatcher.url.replace('http://', 'https://', 1) if ways.tls else dispatcher.url}")
         await OnePortServer(config, on_serving, on_leaving, doors).serve([listener.socket])
+
+
+def _this_instance(url: str, port: int, *, runpod: bool) -> Instance:
+    """What this process writes about itself once it serves."""
+    return Instance(os.getpid(), url, port, time.time_ns() // 1_000_000, flashtrial.__version__, runpod=runpod)
 
 
 def _server_settings(home: Path, options: UpOptions, ways: _Ways, key: str) -> ServerSettings:

@@ -7,7 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 import flashtrial
-from flashtrial.cli import doctor, script, up
+from flashtrial.cli import doctor, script
+from flashtrial.cli.up_options import UpOptions, is_loopback
 from flashtrial.cli.main import app
 
 COMMANDS = ["up", "down", "status", "env", "run", "worker", "ping", "runs", "verify", "sync", "doctor"]
@@ -96,7 +97,7 @@ def test_a_script_keeps_its_own_options() -> None:
 
 
 def test_a_detached_instance_is_asked_for_the_same() -> None:
-    options = up.UpOptions("0.0.0.0", 9000, 2, runpod=False)
+    options = UpOptions("0.0.0.0", 9000, 2, runpod=False)
     assert options.arguments() == ["--host", "0.0.0.0", "--port", "9000", "--workers", "2", "--no-runpod"]
 
 
@@ -112,7 +113,7 @@ def test_a_detached_instance_is_asked_for_the_same() -> None:
     ],
 )
 def test_loopback_is_told_from_the_rest(host: str, only_here: bool) -> None:
-    assert up.is_loopback(host) is only_here
+    assert is_loopback(host) is only_here
 
 
 def test_the_doctor_looks_without_making_a_home(flashtrial_home: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import typer.main
 
 from flashtrial.cli.main import app
-from flashtrial.cli.up import UpOptions
+from flashtrial.cli.up_options import UpOptions
 
 pytestmark = pytest.mark.unit
 
