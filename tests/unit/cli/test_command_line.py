@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 import flashtrial
 from flashtrial.cli import doctor, script
-from flashtrial.cli.up_options import UpOptions, is_loopback
 from flashtrial.cli.main import app
+from flashtrial.cli.up_options import UpOptions, is_loopback
 
 COMMANDS = ["up", "down", "status", "env", "run", "worker", "ping", "runs", "verify", "sync", "doctor"]
 
