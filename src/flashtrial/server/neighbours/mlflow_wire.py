@@ -1,9 +1,12 @@
 """What the MLflow routes are made of, built in one place, and the questions over many runs."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from flashtrial.core.clock import Clock
 from flashtrial.server.files.blobs import BlobStore
@@ -17,9 +20,14 @@ from flashtrial.server.neighbours.mlflow_search import holds, parse_filter, pars
 from flashtrial.server.neighbours.mlflow_shown import Shown, ShownRuns, number, searchable
 from flashtrial.server.neighbours.recorder import Recorder
 from flashtrial.server.neighbours.runs import Runs
+from flashtrial.server.records import MAX_INT64
 from flashtrial.server.repository import Repository
+from flashtrial.server.storage.columns import Columns
+from flashtrial.server.storage.logged import BEGINNING, Mark
 
 MAX_RESULTS = 50_000
+_BAD_PAGE = "Invalid page token: it is the next_page_token of an answer to the same question"
+_TOKEN = re.compile(r"[0-9]{1,19}")
 _STAGES: dict[object, frozenset[str]] = {
     "ACTIVE_ONLY": frozenset({ACTIVE}),
     "DELETED_ONLY": frozenset({DELETED}),
@@ -72,11 +80,15 @@ class MlflowWire:
         return _page("experiments", found, said, 1000)
 
     def history(self, said: Mapping[str, Any]) -> dict[str, Any]:
-        """A page of the points of one metric. Raises `MlflowError`."""
+        """The points of one metric: a page of them, or all where no `max_results` is named. Raises `MlflowError`."""
         view = self.runs.view(said.get("run_id") or said.get("run_uuid"))
         name = _metric_key(said)
-        points = [_point(name, *point) for point in self.reader.all_points(view["id"], name)]
-        return _page("metrics", points, said, 25_000)
+        most = None if said.get("max_results") in (None, "") else _most(said, MAX_RESULTS)
+        points, more = self.reader.logged(view["id"], name, _mark(said), most)
+        return {
+            "metrics": _points(name, points),
+            **({"next_page_token": f"{more.writer}.{more.seq}"} if more else {}),
+        }
 
     def bulk_interval(self, run_ids: list[str], said: Mapping[str, Any]) -> dict[str, Any]:
         """Points of one metric of several runs, thinned so that lows and highs stay. Raises `MlflowError`."""
@@ -114,13 +126,32 @@ def _stages(said: object) -> frozenset[str]:
 
 def _page(name: str, found: list[Any], said: Mapping[str, Any], default: int) -> dict[str, Any]:
     """The wanted part of `found`, with a token for the next where there is more."""
-    most = _whole(said, "max_results", default) or default
+    most = _most(said, default)
     token = str(said.get("page_token") or "0")
-    if not token.isdecimal() or len(token) > 18 or not 0 < most <= MAX_RESULTS:
-        raise MlflowError("Invalid value for page_token or max_results", INVALID)
+    if not _TOKEN.fullmatch(token):
+        raise MlflowError(_BAD_PAGE, INVALID)
     start = int(token)
     more = {"next_page_token": str(start + most)} if start + most < len(found) else {}
     return {name: found[start : start + most], **more}
+
+
+def _most(said: Mapping[str, Any], default: int) -> int:
+    """How much a page holds. Raises `MlflowError`."""
+    most = _whole(said, "max_results", default)
+    if not 0 < most <= MAX_RESULTS:
+        raise MlflowError(f"Invalid value {most} for parameter 'max_results': it is 1 to {MAX_RESULTS}", INVALID)
+    return most
+
+
+def _mark(said: Mapping[str, Any]) -> Mark:
+    """Where a page of a history begins. Raises `MlflowError`."""
+    token = said.get("page_token")
+    if not token:
+        return BEGINNING
+    writer, dot, seq = str(token).partition(".")
+    if not (dot and _TOKEN.fullmatch(writer) and _TOKEN.fullmatch(seq)):
+        raise MlflowError(_BAD_PAGE, INVALID)
+    return Mark(min(int(writer), MAX_INT64), min(int(seq), MAX_INT64))
 
 
 def _searchable_experiment(shown: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -129,6 +160,16 @@ def _searchable_experiment(shown: Mapping[str, Any]) -> dict[str, dict[str, Any]
 
 def _point(name: str, step: int, time_ms: int, value: float) -> dict[str, Any]:
     return {"key": name, "value": number(value), "timestamp": time_ms, "step": step}
+
+
+def _points(name: str, columns: Columns) -> orjson.Fragment:
+    """A list of points, written a part at a time: a million of them would be gigabytes as objects."""
+    parts = []
+    for start in range(0, len(columns), MAX_RESULTS):
+        part = columns[start : start + MAX_RESULTS]
+        rows = zip(part.steps.tolist(), part.times_ms.tolist(), part.values.tolist(), strict=True)
+        parts.append(orjson.dumps([_point(name, *row) for row in rows])[1:-1])
+    return orjson.Fragment(b"[%b]" % b",".join(parts))
 
 
 def _metric_key(said: Mapping[str, Any]) -> str:

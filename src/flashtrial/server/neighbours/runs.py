@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
 import orjson
 
 from flashtrial.core import sqlite
-from flashtrial.server import series_views, views
+from flashtrial.server import views
 from flashtrial.server.neighbours.ledger import Ledger
-from flashtrial.server.series_views import SeriesQuery
+from flashtrial.server.storage.columns import EMPTY, Columns
+from flashtrial.server.storage.logged import Mark, logged_page
 from flashtrial.server.views import RunDetail, RunQuery, RunView
 
-ALL_POINTS = 10_000_000
+ALL_POINTS = 1_000_000_000
 _NUMBERS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 Point: TypeAlias = "tuple[int, int, float]"
@@ -77,11 +79,18 @@ class Runs:
         found = views.metric_points(self._path, run_id, name, start=start, end=end, limit=max(limit, 4))
         return [(step, time_ms, as_float(value)) for step, time_ms, value in found]
 
-    def all_points(self, run_id: str, name: str) -> list[Point]:
-        """Every point that was logged, several at one step too, by time."""
-        found = series_views.attempts(self._path, SeriesQuery(run_id, name, limit=None))
-        points = ((step, time_ms, as_float(value)) for attempt in found for step, time_ms, value in attempt["points"])
-        return sorted(points, key=lambda point: (point[1], point[0]))
+    def logged(self, run_id: str, name: str, mark: Mark, limit: int | None) -> tuple[Columns, Mark | None]:
+        """Points as they were logged, several at one step too, by time; and where the next page begins."""
+        with self._reading() as connection:
+            row = connection.execute(
+                "SELECT series.number FROM series JOIN runs ON runs.number = run WHERE runs.id = ? AND series.name = ? "
+                "ORDER BY kind LIMIT 1",  # a metric wins over a system figure of the same name
+                (run_id, name),
+            ).fetchone()
+            if row is None:
+                return EMPTY, None
+            page, more = logged_page(connection, row[0], mark, ALL_POINTS if limit is None else limit)
+        return page[np.lexsort((page.values, page.steps, page.times_ms))], more
 
     def last_points(self, run_ids: Iterable[str]) -> dict[str, dict[str, LastPoint]]:
         """The last point of each series of each run, system figures too."""
