@@ -98,7 +98,7 @@ class Exchange:
         asyncio.get_running_loop().add_reader(self.pipe.read_end, self._on_output)
 
     def _on_output(self) -> None:
-        self.pipe.take_one()
+        self.pipe.take_one(self._child.hear)  # which run it belongs to was said before it was written
         if self.pipe.ended:  # the code closed its own output: readable for ever, and the call goes on
             self._hears_output = False
             asyncio.get_running_loop().remove_reader(self.pipe.read_end)

@@ -82,6 +82,7 @@ class OutputPipe:
         self.read_end, self.write_end = os.pipe2(os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
         os.set_blocking(self.read_end, False)
         self.ended = False
+        self._read = b""
 
     def close_write_end(self) -> None:
         """The child has its own by now; with ours closed the pipe ends when the last writer is gone.
@@ -97,6 +98,7 @@ class OutputPipe:
 
         At most what the pipe can hold is taken: all that was written before, though somebody goes on writing.
         """
+        self._hand_on()
         room: int | None = None
         while not self.ended and (room is None or room > 0):
             try:
@@ -108,13 +110,23 @@ class OutputPipe:
             room = (_capacity(self.read_end) if room is None else room) - len(data)
             self.ended = not data
 
-    def take_one(self) -> None:
-        """Take one chunk; for an event loop, so that a flood of output does not starve everything else."""
+    def take_one(self, meanwhile: Callable[[], None] | None = None) -> None:
+        """Take one chunk; for an event loop, so that a flood of output does not starve everything else.
+
+        `meanwhile` is called when the chunk is read and not handed on: whatever the child said before it wrote it is
+        there to be heard by then.
+        """
         with contextlib.suppress(BlockingIOError):
-            data = os.read(self.read_end, _CHUNK_BYTES)
-            if data:
-                self._sink(data)
-            self.ended = not data
+            self._read = os.read(self.read_end, _CHUNK_BYTES)
+            self.ended = not self._read
+            if meanwhile is not None:
+                meanwhile()
+            self._hand_on()
+
+    def _hand_on(self) -> None:
+        data, self._read = self._read, b""
+        if data:
+            self._sink(data)
 
     def redirect(self, sink: Callable[[bytes], None]) -> None:
         """From now on what comes is late, and goes elsewhere."""

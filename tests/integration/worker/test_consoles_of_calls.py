@@ -1,6 +1,7 @@
 """What a call prints is in the console of the run that it touched, while the call runs."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -50,6 +51,15 @@ def f(count):
     for thread in threads:
         thread.join()
     return "x" * 300_000
+"""
+
+ONE_AFTER_THE_OTHER = """
+def f(count):
+    import flashtrial
+    for number in range(count):
+        with flashtrial.init(run_id=f"run_{number}"):
+            print("right after the beginning of", number)
+            print("right before the end of", number, end="")
 """
 
 TRAINER = """
@@ -120,6 +130,16 @@ async def test_the_run_that_was_touched_last_gets_the_lines(worker: Worker, outb
     assert "of the second" not in lines(outbox, "run_1")
     assert "of the second" in lines(outbox, "run_2")
     assert guests_through(outbox) == 2, "nobody takes the console for a dead writer"
+
+
+async def test_each_of_several_runs_of_a_call_gets_what_was_printed_in_it(worker: Worker, outbox: Path) -> None:
+    answer = await worker.handle(function_job(ONE_AFTER_THE_OTHER, "f", 8))
+    assert answer["success"], answer
+    await worker.close()
+    for number in range(8):
+        printed = "\n".join(lines(outbox, f"run_{number}"))
+        of_runs = re.findall(r"right (after|before) the \w+ of (\d)", printed)
+        assert of_runs == [("after", str(number)), ("before", str(number))]
 
 
 async def test_a_call_without_a_run_leaves_no_console(worker: Worker, outbox: Path) -> None:

@@ -36,3 +36,27 @@ def test_a_closed_pipe_has_nothing_to_drain() -> None:
     pipe.close()
     pipe.drain()
     pipe.close()
+
+
+def test_what_is_heard_while_a_chunk_is_read_decides_where_the_chunk_goes() -> None:
+    before: list[bytes] = []
+    after: list[bytes] = []
+    pipe = OutputPipe(before.append)
+    os.write(pipe.write_end, b"chunk")
+    pipe.take_one(lambda: pipe.redirect(after.append))
+    assert (before, after) == ([], [b"chunk"])
+    pipe.close()
+
+
+def test_a_chunk_that_was_read_comes_before_what_is_drained_meanwhile() -> None:
+    heard: list[bytes] = []
+    pipe = OutputPipe(heard.append)
+    os.write(pipe.write_end, b"first")
+
+    def answered() -> None:
+        os.write(pipe.write_end, b"second")
+        pipe.drain()
+
+    pipe.take_one(answered)
+    assert heard == [b"first", b"second"]
+    pipe.close()

@@ -5,11 +5,16 @@ enters another call's answer. Capturing at descriptor level takes in prints, log
 in the order of their writes. Runs inside children: standard library only.
 """
 
+import array
+import contextlib
 import ctypes
+import fcntl
 import io
 import logging
 import os
 import sys
+import termios
+import time
 from typing import Final
 
 from flashtrial.protocol.child import ProtocolError
@@ -18,6 +23,7 @@ _STDOUT: Final = 1
 _STDERR: Final = 2
 _LINE_BUFFERED: Final = 1  # _IOLBF on Linux and macOS
 _NOT_BUFFERED: Final = 2  # _IONBF
+_LOOK_S: Final = 0.001
 _LIBC = ctypes.CDLL(None)
 
 
@@ -62,6 +68,23 @@ class OutputCapture:
         self._flush()
         os.dup2(self._idle, _STDOUT)
         os.dup2(self._idle, _STDERR)
+
+    def until_taken(self, patience_s: float) -> None:
+        """Wait until the parent has read all that was written so far, but no longer than that; any thread may.
+
+        Where others write all the time, or the platform does not tell, the rest comes later.
+        """
+        self._flush()
+        deadline_s = time.monotonic() + patience_s
+        while self._unread_bytes() and time.monotonic() < deadline_s:
+            time.sleep(_LOOK_S)
+
+    def _unread_bytes(self) -> int:
+        unread = array.array("i", [0])
+        if self._pipe is not None:
+            with contextlib.suppress(OSError):
+                fcntl.ioctl(self._pipe, termios.FIONREAD, unread)
+        return unread[0]
 
     def _put_streams(self) -> None:
         """User code may have replaced or closed the streams in an earlier call."""

@@ -51,6 +51,7 @@ from flashtrial.protocol.child import (
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _OOM_SCORE: Final = "500"
+_RUN_CHANGE_S: Final = 0.1
 
 
 class CallCancelled(BaseException):
@@ -77,6 +78,7 @@ class InstanceHost:
         self._pid = os.getpid()
         self._sending = threading.Lock()  # a run may be touched in any thread of the user's
         self._under_way: str | None = None
+        self._touches = 0
 
     def serve(self) -> None:
         """Take calls until the parent is gone."""
@@ -111,7 +113,7 @@ class InstanceHost:
         self._send(event, file)
 
     def _event_of(self, call: Invoke, descriptors: list[int]) -> tuple[Returned | Raised, io.FileIO | None]:
-        self._under_way = call.call_id
+        self._under_way, self._touches = call.call_id, 0
         self._tracking.begin(call.tracking, functools.partial(self._tell_of, call.call_id))
         try:
             arguments = blobs.take(call.arguments, descriptors)
@@ -130,9 +132,15 @@ class InstanceHost:
             raise CallCancelled("the caller wants no answer any more")
 
     def _tell_of(self, call_id: str, run_id: str) -> None:
-        """Nothing is said of a call after its answer, nor by a process that user code forked off."""
+        """Nothing is said of a call after its answer, nor by a process that user code forked off.
+
+        What was printed before belongs to the run before: all of it is heard before the next run is named.
+        """
         if os.getpid() != self._pid:  # where nobody may ever let go of the lock
             return
+        self._touches += 1
+        if self._touches > 1:
+            self._capture.until_taken(_RUN_CHANGE_S)
         with self._sending:
             if self._under_way == call_id:
                 self._channel.send(Touched(call_id, run_id))
