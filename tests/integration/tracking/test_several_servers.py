@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from flashtrial.core.files import ensure_private_dir
 from flashtrial.tracking.journal.handover import HandoverPipe, hand_over
+from flashtrial.tracking.settings.credentials import Credentials
 from testkit import wait_until
 from testkit.tracking_server import TrackingClient
 
@@ -35,6 +37,41 @@ def test_runs_to_different_servers_in_one_home_each_reach_theirs_with_their_own_
         assert {record.run_id for record in second.backend.stored.values()} == {"run_b"}
         assert {headers.get("Authorization") for headers in first.headers} == {"Bearer token-a"}
         assert {headers.get("Authorization") for headers in second.headers} <= {None, "Bearer token-b"}
+        assert "token-" not in "".join(path.read_text("latin-1") for path in lab.home.rglob("*") if path.is_file())
+
+
+def test_runs_of_two_logins_in_one_outbox_each_reach_their_own_server(lab: Lab, tmp_path: Path) -> None:
+    """The sync process is started by the trainer that names its server, and ends after the other one logged in anew."""
+    dies = "import flashtrial, os\nflashtrial.init(run_id={run!r}).log({{'x': 1.0}})\nos._exit(0)"
+    other_home = tmp_path / "other-home"
+    with StandIn() as named, StandIn() as of_login, StandIn() as later:
+        of_login.token = "token-of-login"
+        credentials = Credentials(of_login.url, {of_login.url: "token-of-login"})
+        credentials.write(ensure_private_dir(other_home))
+        other = {"FLASHTRIAL_HOME": str(other_home), "FLASHTRIAL_OUTBOX": str(lab.outbox), "FLASHTRIAL_WORKER_ID": ""}
+        # Nobody sends yet: a thread that dies with its trainer may at most begin.
+        lab.run(dies.format(run="run_a"), **other, FLASHTRIAL_SYNC_PROCESS_ENABLED="0")
+        Credentials(later.url, dict(credentials.tokens)).write(other_home)
+        lab.run(dies.format(run="run_b"), FLASHTRIAL_URL=named.url, FLASHTRIAL_TOKEN="token-of-named")
+        lab.wait_until_synced()
+        stored = [{run for run, _, _ in server.backend.stored} for server in (named, of_login, later)]
+        shown = {headers.get("Authorization") for headers in of_login.headers}
+    assert stored == [{"run_b"}, {"run_a"}, set()]
+    assert shown == {"Bearer token-of-login"}
+
+
+def test_a_token_that_is_refused_gives_way_to_the_one_of_a_trainer_that_comes_later(lab: Lab) -> None:
+    with StandIn() as server:
+        server.token = "token-that-is-good"
+        lab.url = server.url
+        trainer = lab.start(LOG_AND_WAIT.format(run="run_a"), FLASHTRIAL_TOKEN="token-that-is-not")
+        wait_until(lambda: server.headers, 30, "a first attempt")
+        assert not server.backend.stored
+        script = "import flashtrial\nwith flashtrial.init(run_id='run_b') as run: run.log({'x': 1.0})"
+        assert lab.run(script, FLASHTRIAL_TOKEN="token-that-is-good").status == 0
+        kill(trainer)
+        lab.wait_until_synced()
+        assert {run for run, _, _ in server.backend.stored} == {"run_a", "run_b"}
         assert "token-" not in "".join(path.read_text("latin-1") for path in lab.home.rglob("*") if path.is_file())
 
 
@@ -76,8 +113,8 @@ def test_a_token_is_handed_over_through_a_pipe_and_to_nobody_else(tmp_path: Path
     pipe = HandoverPipe(tmp_path)
     pipe.open()
     assert hand_over(tmp_path, "http://u", "secret")
-    assert hand_over(tmp_path, "", "other")
-    assert list(pipe.take()) == [("http://u", "secret"), ("", "other")]
+    assert hand_over(tmp_path, "", "other", "/home")
+    assert list(pipe.take()) == [("http://u", "secret", ""), ("", "other", "/home")]
     assert list(pipe.take()) == []
     pipe.close()
     assert not (tmp_path / "handover").exists()

@@ -392,29 +392,22 @@ def test_a_journal_that_cannot_be_read_any_more_keeps_no_other_from_being_sent(
     assert seqs(backend, "wr_1") == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_proxy_with_a_small_limit_gets_small_requests_and_kills_no_record(
+def test_a_proxy_with_a_small_limit_gets_small_requests_and_no_record_that_is_too_large_for_it(
     outbox: Path, new_journal: JournalMaker
 ) -> None:
-    limit = [400]
-    clock = FakeClock()
-
     def before(batches: Sequence[Batch]) -> None:
-        if sum(len(batch.frames) for batch in batches) > limit[0]:
+        if sum(len(batch.frames) for batch in batches) > 400:
             raise Rejected("HTTP 413", is_certain=False)
 
     backend = MemoryBackend(before=before)
-    sync = Sync(outbox, backend, clock)
+    sync = Sync(outbox, backend, FakeClock())
     journal = new_journal("wr_1")
     append(journal, 40)
     journal.append("data", {"name": "x", "value": "x" * 1000}, 5)
     append(journal, 40)
     drain(sync)
-    assert seqs(backend) == list(range(1, 41))
-    status = read_status(outbox)
-    assert status is not None
-    assert status.outage == "HTTP 413"
-    limit[0] = 4000
-    clock.advance(31)
-    drain(sync)
-    assert seqs(backend) == list(range(1, 82))
-    assert read_dead(dead_path(outbox, "wr_1", "native")) == []
+    assert seqs(backend) == [seq for seq in range(1, 82) if seq != 41]
+    [dead] = read_dead(dead_path(outbox, "wr_1", "native"))
+    assert dead.seq == 41
+    assert dead.reason.startswith(f"HTTP 413: the record takes {len(dead.frame)} bytes")
+    assert "client_max_body_size" in dead.reason

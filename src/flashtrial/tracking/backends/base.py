@@ -30,8 +30,8 @@ class Outage(FlashtrialError):
 class Rejected(FlashtrialError):
     """Raised when this request will never be taken as it is; a smaller one may pass.
 
-    `is_certain` when it was the destination itself that judged, and not something on the way to it: only then is a
-    record that is rejected alone no good.
+    `is_certain` when it was the destination itself that judged, and not something on the way to it, to which the
+    request was too large.
     """
 
     def __init__(self, reason: str, *, is_certain: bool = True) -> None:

@@ -18,7 +18,16 @@ from typing import TypeVar
 import urllib3
 
 from flashtrial.protocol.records import Batch, encode_batches
-from flashtrial.tracking.backends.answers import retry_after_s, whole_body
+from flashtrial.tracking.backends.answers import (
+    FindAddress,
+    RefuseToken,
+    keep_token,
+    refused_token,
+    retry_after_s,
+    whole_body,
+    with_a_good_token,
+    without_token,
+)
 from flashtrial.tracking.backends.base import BatchReceipt, Outage, RefusedRecord, Rejected, WriterNotice
 from flashtrial.tracking.settings.address import Address, address_from, is_loopback
 
@@ -49,22 +58,33 @@ def open_backend(home: Path, environment: Mapping[str, str]) -> "NativeBackend":
 
 
 class NativeBackend:
-    """Sends to wherever `find_address` says the server is, asked anew for each request."""
+    """Sends to wherever `find_address` says the server is, asked anew for each request.
+
+    A token that is refused is told to `refuse`, which says whether there is another one to show.
+    """
 
     name = "native"
 
-    def __init__(self, find_address: Callable[[], Address], is_near: Callable[[str], bool] = is_loopback) -> None:
+    def __init__(
+        self,
+        find_address: FindAddress,
+        is_near: Callable[[str], bool] = is_loopback,
+        refuse: RefuseToken = keep_token,
+    ) -> None:
         """What goes to an address that `is_near` is not compressed."""
         self._find_address = find_address
         self._is_near = is_near
+        self._refuse = refuse
         self._unpacked: set[str] = set()  # addresses that take nothing compressed
         timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S)
         self._pool = urllib3.PoolManager(num_pools=2, retries=False, timeout=timeout)
 
     def send(self, batches: Sequence[Batch]) -> tuple[BatchReceipt, ...]:
-        address = self._find_address()
         body = encode_batches(list(batches))
-        read = partial(read_answer, address.url, len(batches))
+        return self._with_a_good_token(lambda address: self._send_to(address, body, len(batches)))
+
+    def _send_to(self, address: Address, body: bytes, batches: int) -> tuple[BatchReceipt, ...]:
+        read = partial(read_answer, address, batches)
         if len(body) >= LEAST_PACKED_BYTES and address.url not in self._unpacked and not self._is_near(address.url):
             packed = gzip.compress(body, PACKING_LEVEL, mtime=0)
             try:
@@ -77,10 +97,16 @@ class NativeBackend:
 
     def beat(self, notices: Sequence[WriterNotice], every_s: float) -> bool:
         """See `PulseBackend`. False by a server that has no such route."""
-        address = self._find_address()
         body = {"host": os.uname().nodename, "every_s": every_s, "writers": [_notice_fields(each) for each in notices]}
         encoded = json.dumps(body).encode()
-        return self._post(address, HEARTBEAT_PATH, "application/json", encoded, partial(_read_pulse, address.url))
+        return self._with_a_good_token(
+            lambda address: self._post(
+                address, HEARTBEAT_PATH, "application/json", encoded, partial(_read_pulse, address)
+            )
+        )
+
+    def _with_a_good_token(self, ask: Callable[[Address], T]) -> T:
+        return with_a_good_token(self._find_address, self._refuse, ask)
 
     def _post(
         self,
@@ -127,34 +153,41 @@ def _unless_unpacked(read: Callable[[urllib3.BaseHTTPResponse], T], answer: urll
     return read(answer)
 
 
-def read_answer(url: str, batches: int, answer: urllib3.BaseHTTPResponse) -> tuple[BatchReceipt, ...]:
+def read_answer(address: Address, batches: int, answer: urllib3.BaseHTTPResponse) -> tuple[BatchReceipt, ...]:
     """The receipts in a server's answer to `batches` batches. Raises `Outage`, `Rejected`, or urllib3's errors."""
-    fields = _json(whole_body(url, answer, MAX_ANSWER_BYTES))
+    fields = _json(whole_body(address.url, answer, MAX_ANSWER_BYTES))
     if answer.status == HTTPStatus.OK:
-        return _receipts(url, batches, fields)
-    message = _message(fields)
+        return _receipts(address, batches, fields)
+    message = _message(address, fields)
     if answer.status in _NEVER_AS_IT_IS and message is not None:
         raise Rejected(f"HTTP {answer.status}: {message}")
     if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        raise Rejected(f"HTTP {answer.status} from something before {url}", is_certain=False)
-    raise _outage(url, answer, message)
+        raise Rejected(f"HTTP {answer.status} from something before {address.url}", is_certain=False)
+    raise _outage(address.url, answer, message)
 
 
-def _read_pulse(url: str, answer: urllib3.BaseHTTPResponse) -> bool:
+def _read_pulse(address: Address, answer: urllib3.BaseHTTPResponse) -> bool:
     """Whether the server heard of the writers; False when it knows no such thing. Raises `Outage`."""
-    fields = _json(whole_body(url, answer, MAX_ANSWER_BYTES))
+    fields = _json(whole_body(address.url, answer, MAX_ANSWER_BYTES))
     if answer.status in _NO_SUCH_ROUTE:
         return False
     if answer.status == HTTPStatus.OK and isinstance(fields, dict):
         return True
-    raise _outage(url, answer, _message(fields))
+    raise _outage(address.url, answer, _message(address, fields))
 
 
 def _outage(url: str, answer: urllib3.BaseHTTPResponse, message: str | None) -> Outage:
-    if answer.status == HTTPStatus.UNAUTHORIZED:
-        return Outage(f"{url} refuses the token (HTTP {answer.status}); set FLASHTRIAL_TOKEN")
+    if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return refused_token(url, answer.status, message)
     retry_s = retry_after_s(answer.headers.get("Retry-After"))
-    return Outage(f"{url} answered HTTP {answer.status}" + (f": {message}" if message else ""), retry_s)
+    return Outage(f"{url} answered HTTP {answer.status}{_what_for(answer, message)}", retry_s)
+
+
+def _what_for(answer: urllib3.BaseHTTPResponse, message: str | None) -> str:
+    if message:
+        return f": {message}"
+    there = answer.headers.get("Location", "").partition("?")[0][:200]
+    return f": it points to {there}; if that is the server, set FLASHTRIAL_URL" if there else ""
 
 
 def _notice_fields(notice: WriterNotice) -> dict[str, object]:
@@ -171,27 +204,27 @@ def _notice_fields(notice: WriterNotice) -> dict[str, object]:
     }
 
 
-def _receipts(url: str, batches: int, fields: object) -> tuple[BatchReceipt, ...]:
+def _receipts(address: Address, batches: int, fields: object) -> tuple[BatchReceipt, ...]:
     match fields:
         case {"results": list(results)} if len(results) == batches:
-            return tuple(_receipt(url, result) for result in results)
-    raise Outage(f"{url} answered something that is no receipt: is another program on that port?")
+            return tuple(_receipt(address, result) for result in results)
+    raise Outage(f"{address.url} answered something that is no receipt: is another program on that port?")
 
 
-def _receipt(url: str, result: object) -> BatchReceipt:
+def _receipt(address: Address, result: object) -> BatchReceipt:
     match result:
         case {"error": str(error)}:
-            return BatchReceipt(error=error)
+            return BatchReceipt(error=without_token(error, address.token))
         case {"stored": int(stored), "duplicates": int(duplicates), "refused": list(refused)}:
-            return BatchReceipt(stored, duplicates, tuple(_refused(url, item) for item in refused))
-    raise Outage(f"{url} answered a receipt that cannot be read")
+            return BatchReceipt(stored, duplicates, tuple(_refused(address, item) for item in refused))
+    raise Outage(f"{address.url} answered a receipt that cannot be read")
 
 
-def _refused(url: str, item: object) -> RefusedRecord:
+def _refused(address: Address, item: object) -> RefusedRecord:
     match item:
         case {"seq": int(seq), "reason": str(reason)}:
-            return RefusedRecord(seq, reason)
-    raise Outage(f"{url} refuses a record without naming it")
+            return RefusedRecord(seq, without_token(reason, address.token))
+    raise Outage(f"{address.url} refuses a record without naming it")
 
 
 def _json(body: bytes) -> object:
@@ -201,9 +234,9 @@ def _json(body: bytes) -> object:
         return None
 
 
-def _message(fields: object) -> str | None:
+def _message(address: Address, fields: object) -> str | None:
     """The words of an error in our server's own shape; None for whatever else."""
     match fields:
         case {"error": str(), "message": str(message)}:
-            return message[:500]
+            return without_token(message, address.token)[:500]
     return None

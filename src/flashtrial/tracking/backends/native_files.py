@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -17,7 +17,16 @@ from pathlib import Path
 import urllib3
 
 from flashtrial.protocol.records import Batch, DamagedFrame, Record
-from flashtrial.tracking.backends.answers import retry_after_s, whole_body
+from flashtrial.tracking.backends.answers import (
+    FindAddress,
+    RefuseToken,
+    keep_token,
+    refused_token,
+    retry_after_s,
+    whole_body,
+    with_a_good_token,
+    without_token,
+)
 from flashtrial.tracking.backends.base import BatchReceipt, Outage, RefusedRecord
 from flashtrial.tracking.backends.native import CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 from flashtrial.tracking.journal.routes import FindDestinations
@@ -62,9 +71,11 @@ class FileBackend:
 
     name = FILES
 
-    def __init__(self, outbox: Path, find_address: Callable[[], Address], find: FindDestinations) -> None:
+    def __init__(
+        self, outbox: Path, find_address: FindAddress, find: FindDestinations, refuse: RefuseToken = keep_token
+    ) -> None:
         self._outbox = outbox
-        self._client = BlobClient(find_address)
+        self._client = BlobClient(find_address, refuse)
         self._releases = Releases(outbox, find)
         # What is known already, so that an unfinished batch goes on where it was: by server and SHA-256, by record.
         self._arrived: set[tuple[str, str]] = set()
@@ -192,8 +203,9 @@ class _Upload:
 class BlobClient:
     """The server's upload routes. Raises `Outage` for whatever says nothing about the file."""
 
-    def __init__(self, find_address: Callable[[], Address]) -> None:
+    def __init__(self, find_address: FindAddress, refuse: RefuseToken = keep_token) -> None:
         self._find_address = find_address
+        self._refuse = refuse
         self._chunk_bytes = CHUNK_BYTES
         self._pool = urllib3.PoolManager(num_pools=2, retries=False)
 
@@ -238,7 +250,15 @@ class BlobClient:
         The server is given time to read `hashed_bytes` and sync them.
         """
         read_s = READ_TIMEOUT_S + hashed_bytes / SLOWEST_HASH_BYTES_PER_S
-        address = self._find_address()
+        return with_a_good_token(
+            self._find_address,
+            self._refuse,
+            lambda address: self._ask_at(address, method, path, body, headers=headers, read_s=read_s),
+        )
+
+    def _ask_at(
+        self, address: Address, method: str, path: str, body: bytes, *, headers: dict[str, str], read_s: float
+    ) -> tuple[int, object]:
         if address.token:
             headers = {**headers, "Authorization": f"Bearer {address.token}"}
         try:
@@ -254,9 +274,9 @@ class BlobClient:
             text = whole_body(address.url, answer, MAX_ANSWER_BYTES)
         except urllib3.exceptions.HTTPError as error:
             raise Outage(f"{address.url} cannot be reached: {error}") from error
-        fields = _parsed(text)
+        fields = _parsed(text, address.token)
         if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            raise Outage(f"{address.url} refuses the token (HTTP {answer.status}); set FLASHTRIAL_TOKEN")
+            raise refused_token(address.url, answer.status, _words(fields))
         if answer.status >= 500 or answer.status == HTTPStatus.TOO_MANY_REQUESTS or not isinstance(fields, dict):
             if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
                 return answer.status, None
@@ -281,19 +301,27 @@ def _is_out_of_step(status: int, fields: object) -> bool:
     return _slug(fields) in ("out_of_place", "no_such_upload", "chunk_damaged") and status in (400, 404, 409)
 
 
-def _parsed(text: bytes) -> object:
+def _parsed(text: bytes, token: str | None) -> object:
+    """The answer, whose message repeats no token."""
     try:
-        return json.loads(text)
+        fields = json.loads(text)
     except (ValueError, RecursionError):
         return None
+    words = _words(fields)
+    return {**fields, "message": without_token(words, token)} if words else fields
 
 
 def _slug(fields: object) -> str | None:
     return fields["error"] if isinstance(fields, dict) and isinstance(fields.get("error"), str) else None
 
 
-def _message(fields: object) -> str:
+def _words(fields: object) -> str | None:
     match fields:
         case {"message": str(message)}:
-            return message[:500]
-    return "not in our server's words: is another program on that port?"
+            return message
+    return None
+
+
+def _message(fields: object) -> str:
+    words = _words(fields)
+    return words[:500] if words else "not in our server's words: is another program on that port?"

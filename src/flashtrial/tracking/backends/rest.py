@@ -9,7 +9,7 @@ from typing import Any
 import urllib3
 
 from flashtrial.core.errors import FlashtrialError
-from flashtrial.tracking.backends.answers import retry_after_s, whole_body
+from flashtrial.tracking.backends.answers import retry_after_s, whole_body, without_token
 from flashtrial.tracking.backends.base import Outage
 
 CONNECT_TIMEOUT_S = 5.0
@@ -45,6 +45,7 @@ class Rest:
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = dict(headers)
+        self._token = headers.get("Authorization", "").rpartition(" ")[2]
         self._pool = urllib3.PoolManager(num_pools=4, retries=False)
 
     def post(self, url: str, body: object, headers: Mapping[str, str] | None = None) -> Any:
@@ -92,14 +93,15 @@ class Rest:
             content = whole_body(_shown(url), answer, MAX_ANSWER_BYTES)
         except urllib3.exceptions.HTTPError as error:
             raise Outage(f"{_shown(url)} cannot be reached: {error}") from error
-        return _value(url, answer, content)
+        return _value(url, answer, content, self._token)
 
 
-def _value(url: str, answer: urllib3.BaseHTTPResponse, content: bytes) -> Any:
+def _value(url: str, answer: urllib3.BaseHTTPResponse, content: bytes, token: str) -> Any:
     fields = _json(content)
     if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
         return fields
     reason, code = _words(fields)
+    reason = without_token(reason, token)
     told = f"{_shown(url)} answered HTTP {answer.status}" + (f": {reason}" if reason else "")
     # Only a server's own words judge: a page of something on the way says nothing of the records.
     if answer.status in _FOR_GOOD and reason:

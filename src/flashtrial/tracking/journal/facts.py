@@ -9,10 +9,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from flashtrial.protocol.records import JsonValue
-from flashtrial.tracking.settings.address import find_address
+from flashtrial.tracking.settings.address import server_meant
 from flashtrial.tracking.settings.resolution import Courier, EffectiveSettings
-
-INSTANCE = "instance"
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _MEMORY_EVENTS = Path("/sys/fs/cgroup/memory.events")
@@ -36,6 +34,7 @@ def journal_facts(settings: EffectiveSettings, role: Role) -> dict[str, JsonValu
         "boot_id": boot_id(),
         "oom_kills": oom_kills(),
         "url": server_of(settings),
+        "home": None if settings.courier is Courier.WORKER else str(settings.home),
         "backends": list(settings.backends),
         "outbox_bytes": settings.limits.outbox_bytes,
         "when_full": str(settings.limits.when_full),
@@ -43,13 +42,11 @@ def journal_facts(settings: EffectiveSettings, role: Role) -> dict[str, JsonValu
 
 
 def server_of(settings: EffectiveSettings) -> str | None:
-    """The server that the settings name: an address, `INSTANCE`, or None where the sync process is to find it.
+    """The server that is meant: an address, `INSTANCE`, or None where the sync process is to find it.
 
     A worker's child says nothing: its worker knows, and may have moved when its records are sent.
     """
-    if settings.url is None or settings.courier is Courier.WORKER:
-        return None
-    return INSTANCE if settings.url.rstrip("/") == find_address(settings.home).url else settings.url.rstrip("/")
+    return None if settings.courier is Courier.WORKER else server_meant(settings.home, settings.url)
 
 
 def boot_id() -> str | None:

@@ -22,12 +22,13 @@ def handover_path(outbox: Path) -> Path:
     return outbox / "handover"
 
 
-def hand_over(outbox: Path, url: str, token: str) -> bool:
-    """Give the sync process of `outbox` the token for the server at `url` (empty: whichever it finds by itself).
+def hand_over(outbox: Path, url: str, token: str, home: str = "") -> bool:
+    """Give the sync process of `outbox` the token for the server at `url` (empty: whichever it finds by itself), as
+    journals name it whose `home` is this (empty: the sync process's own).
 
     False when nobody takes it, or when what stands there is no pipe of ours. Never waits.
     """
-    line = json.dumps({"url": url, "token": token}).encode() + b"\n"
+    line = json.dumps({"url": url, "token": token, "home": home}).encode() + b"\n"
     if len(line) > _MOST_LINE_BYTES:
         return False
     try:
@@ -66,8 +67,8 @@ class HandoverPipe:
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
 
-    def take(self) -> Iterator[tuple[str, str]]:
-        """Address and token of each line that has come since."""
+    def take(self) -> Iterator[tuple[str, str, str]]:
+        """Address, token and home of each line that has come since."""
         if self._descriptor < 0:
             return
         with contextlib.suppress(BlockingIOError):
@@ -76,5 +77,7 @@ class HandoverPipe:
         for line in lines:
             with contextlib.suppress(ValueError):
                 match json.loads(line):
-                    case {"url": str(url), "token": str(token)}:
-                        yield url, token
+                    case {"url": str(url), "token": str(token), "home": str(home)}:
+                        yield url, token, home
+                    case {"url": str(url), "token": str(token)}:  # of a trainer of an earlier version
+                        yield url, token, ""

@@ -1,8 +1,8 @@
 """Which destinations a journal has to reach: what its writer's settings said, less what the user has since taken out.
 
-A journal's header says `backends` (names) and `url` (the server of flashtrial's own kind; none: the running instance,
-or what the sync process's environment names). As long as its writer lives that holds. Of a journal whose writer is
-gone, a destination that ``FLASHTRIAL_BACKENDS`` does not name any more is no longer waited for.
+A journal's header says `backends` (names), `url` (the server of flashtrial's own kind; none: what the sync process's
+environment names) and `home` (whose instance and logins are meant). That holds whoever sends it. Only a user who calls
+``flashtrial sync`` with ``FLASHTRIAL_BACKENDS`` set gives other destinations up, of journals whose writers are gone.
 """
 
 from collections.abc import Callable
@@ -16,13 +16,17 @@ NATIVE = "native"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Destination:
-    """A kind of destination, and where it is if the journal says so. `name` stands in the names of cursor files."""
+    """A kind of destination, and where it is if the journal says so. `name` stands in the names of cursor files.
+
+    `home` is whose instance and logins are meant; empty where that is the sync process's own.
+    """
 
     name: str
     url: str = ""
+    home: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name} {self.url}".rstrip()
+        return " ".join(filter(None, (self.name, self.url, self.home)))
 
 
 FindDestinations: TypeAlias = Callable[[JournalHeader, bool], frozenset[Destination]]
@@ -30,13 +34,15 @@ FindDestinations: TypeAlias = Callable[[JournalHeader, bool], frozenset[Destinat
 
 @dataclass(frozen=True, slots=True)
 class Destinations:
-    """Answers by a journal's header. `configured`: the names that the user wants now; None when nothing was said.
+    """Answers by a journal's header. `configured`: the names that the user did not give up; None when nothing was said.
 
-    With `elsewhere`, all that is for a server of our kind goes to the one that the sync process finds by itself.
+    With `elsewhere`, all that is for a server of our kind goes to the one that the sync process finds by itself. `home`
+    is its own.
     """
 
     configured: frozenset[str] | None = None
     elsewhere: bool = False
+    home: str = ""
 
     def __call__(self, header: JournalHeader, is_alive: bool) -> frozenset[Destination]:
         names = _names(header)
@@ -45,8 +51,11 @@ class Destinations:
         return frozenset(self._destination(name, header) for name in names)
 
     def _destination(self, name: str, header: JournalHeader) -> Destination:
-        url = header.facts.get("url")
-        return Destination(name, url if name == NATIVE and isinstance(url, str) and not self.elsewhere else "")
+        if name != NATIVE or self.elsewhere:
+            return Destination(name)
+        url, home = header.facts.get("url"), header.facts.get("home")
+        is_own = not isinstance(home, str) or home == self.home
+        return Destination(name, url if isinstance(url, str) else "", "" if is_own else str(home))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +83,8 @@ class Route:
 
 
 def parse_backends(said: str) -> frozenset[str] | None:
-    """``native,mlflow`` as names; None when nothing was said."""
-    return frozenset(name.strip() for name in said.split(",") if name.strip()) or None
+    """``native,mlflow`` as names, however they are written; None when nothing was said."""
+    return frozenset(name.strip() for name in said.lower().split(",") if name.strip()) or None
 
 
 def _names(header: JournalHeader) -> frozenset[str]:

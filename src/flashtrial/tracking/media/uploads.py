@@ -7,7 +7,7 @@ no record, and cursor, waiting, refusals and clean-up are those of any destinati
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -46,7 +46,7 @@ class WithFiles:
         found = self._find(header, is_alive)
         if not self._has_files:
             return found
-        return found | {Destination(FILES, each.url) for each in found if each.name == NATIVE}
+        return found | {replace(each, name=FILES) for each in found if each.name == NATIVE}
 
 
 def file_records(run_id: str, writer_id: str, frames: bytes) -> Iterator[Record]:

@@ -12,6 +12,7 @@ import importlib
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from flashtrial.core import env
@@ -156,8 +157,8 @@ class Couriers:
 
     def _is_all_done(self) -> bool:
         self.keep_hold()
-        for url, token in self._handover.take():
-            self._addresses.keep(url, token)
+        for url, token, home in self._handover.take():
+            self._addresses.keep(url, token, home)
         has_news = self._find_destinations()
         self._keep_within_limit()
         for courier in self._couriers.values():
@@ -222,15 +223,16 @@ class Couriers:
                 route=Route(destination, self._destinations),
                 state=self._state,
                 may_remove=self._may_remove,
-                whereabouts=lambda: self._addresses.whereabouts(destination.url),
+                whereabouts=lambda: self._addresses.whereabouts(destination),
             )
             self._couriers[destination] = Courier(sync, backend)
 
     def _backend(self, destination: Destination) -> Backend:
+        find, refuse = partial(self._addresses.find, destination), partial(self._addresses.refuse, destination)
         if destination.name == NATIVE:
-            return NativeBackend(lambda: self._addresses.find(destination.url))
+            return NativeBackend(find, refuse=refuse)
         if destination.name == FILES:
-            return FileBackend(self._outbox, lambda: self._addresses.find(destination.url), self._destinations)
+            return FileBackend(self._outbox, find, self._destinations, refuse)
         return LateBackend(destination.name, lambda: load_backend(destination.name, self._home, self._environment))
 
 

@@ -62,6 +62,18 @@ def settle_rejected(parcel: Parcel, reason: str, now_ms: int) -> Settlement:
     return Settlement(parcel.end, (_dead(parcel, parcel.end.seq, reason, now_ms),), NO_LIMIT)
 
 
+def why_too_large(parcel: Parcel, reason: str) -> str:
+    """Why a record that stands alone in its request does not get through, for who can do something about it.
+
+    It would hold up its whole journal for ever: so it is set aside, although nobody judged what is in it.
+    """
+    size_bytes = len(parcel.stretch.data)
+    return (
+        f"{reason}: the record takes {size_bytes} bytes, more than is let through in one request; raise that limit "
+        "(nginx: client_max_body_size), or log so much as a file or in parts"
+    )
+
+
 def _dead(parcel: Parcel, seq: int, reason: str, now_ms: int) -> DeadRecord:
     frame = parcel.stretch.frame_of(seq) or b""
     return DeadRecord(parcel.run_id, parcel.writer_id, seq, reason, now_ms, frame)

@@ -18,11 +18,12 @@ from flashtrial.tracking.sending.backoff import Backoff
 from flashtrial.tracking.sending.feeds import Feed, Feeds
 from flashtrial.tracking.sending.outbox_state import OutboxState
 from flashtrial.tracking.sending.pulse import Pulse
-from flashtrial.tracking.sending.settlement import REQUEST_BYTES, Parcel, settle, settle_rejected
+from flashtrial.tracking.sending.settlement import REQUEST_BYTES, Parcel, settle, settle_rejected, why_too_large
 
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.05
+LOOK_ROUND_EVERY_S = 1.0
 
 
 class Stop(Protocol):
@@ -70,6 +71,7 @@ class Sync:
         self._whereabouts = whereabouts
         self._last_seen: object = None
         self._outage: str | None = None
+        self._look_round_at = clock.monotonic() + LOOK_ROUND_EVERY_S
 
     def step(self) -> bool:
         """Send one request's worth. True when it came to an answer, so that the caller asks again at once."""
@@ -118,10 +120,12 @@ class Sync:
         parcels = self._feeds.next_parcels(REQUEST_BYTES)
         if parcels:
             self._deliver(parcels)
+        looks_round = not parcels or self._clock.monotonic() >= self._look_round_at
         if self._pulse is not None:
-            self._pulse.tell(farewells=not parcels)
-        if not parcels:
+            self._pulse.tell(farewells=looks_round)
+        if looks_round:  # now and then also where writers never pause
             self._feeds.remove_done()
+            self._look_round_at = self._clock.monotonic() + LOOK_ROUND_EVERY_S
         return bool(parcels)
 
     def _must_wait(self) -> bool:
@@ -152,9 +156,9 @@ class Sync:
                 self._deliver([one])
             return
         [(feed, parcel)] = parcels
-        if not rejected.is_certain and len(parcel.stretch.marks) == 1:
-            raise Outage(str(rejected))
-        feed.apply(settle_rejected(parcel, str(rejected), self._clock.time_ms()))
+        is_alone = len(parcel.stretch.marks) == 1
+        reason = why_too_large(parcel, str(rejected)) if is_alone and not rejected.is_certain else str(rejected)
+        feed.apply(settle_rejected(parcel, reason, self._clock.time_ms()))
 
     def _note(self, outage: str | None) -> None:
         """Say a change of the destination's state once, not at each attempt."""

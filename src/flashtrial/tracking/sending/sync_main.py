@@ -23,7 +23,7 @@ from flashtrial.core import env, log
 from flashtrial.core.clock import Clock, SystemClock
 from flashtrial.core.files import Locked, ensure_private_dir, file_lock
 from flashtrial.tracking.journal.outbox import lock_path
-from flashtrial.tracking.journal.routes import Destinations, parse_backends
+from flashtrial.tracking.journal.routes import Destinations
 from flashtrial.tracking.sending.adoption import Adoption
 from flashtrial.tracking.sending.couriers import Couriers
 from flashtrial.tracking.sending.feeds import sweep
@@ -96,7 +96,7 @@ def sync_outbox(
     outbox: Path, home: Path, environment: Mapping[str, str], stop: Stop, take_lock: TakeLock | None = None
 ) -> None:
     """Sync until idle or told to stop. Does nothing when another process or thread does it already."""
-    destinations = Destinations(parse_backends(environment.get(env.BACKENDS, "")))
+    destinations = Destinations(home=str(home))
     clock = SystemClock()
     couriers = Couriers(outbox, home, environment, clock, destinations)
     with contextlib.closing(couriers):

@@ -16,6 +16,7 @@ from flashtrial.tracking.settings.credentials import Credentials
 
 IN_THE_CLEAR = "%s is not encrypted: whoever is on the way can read the token"
 
+_DEFAULT_URL = f"http://127.0.0.1:{env.DEFAULT_PORT}"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
@@ -26,6 +27,9 @@ class Address:
 
     url: str
     token: str | None = field(default=None, repr=False)
+
+
+INSTANCE = "instance"  # this home's own, wherever it is by then: what a journal says instead of an address
 
 
 def find_address(
@@ -41,12 +45,37 @@ def find_address(
     """
     instance = _Instance.read(home)
     kept = Credentials.read(home)
-    found = (url or kept.url or instance.url or f"http://127.0.0.1:{env.DEFAULT_PORT}").rstrip("/")
-    is_ours = host_of(found) in _LOOPBACK or (instance.is_ours and found == instance.url)
+    found = (url or kept.url or instance.url or _DEFAULT_URL).rstrip("/")
+    is_ours = instance.has_at(found)
     if token and (url or is_ours or found == kept.url):
         return Address(found, token)
     of_login = kept.token_for(found, from_keyring=from_keyring)
     return Address(found, of_login or (_key(home) if is_ours else None))
+
+
+def server_meant(home: Path, url: str | None) -> str:
+    """What `find_address` means by `url` now, in words that stay true: `INSTANCE`, or the address itself.
+
+    A later login, or the settings of another process, change nothing about a run that is open.
+    """
+    own = _Instance.read(home).url or _DEFAULT_URL
+    meant = (url or Credentials.read(home).url or own).rstrip("/")
+    return INSTANCE if meant == own else meant
+
+
+def instance_url(home: Path) -> str:
+    """Where this home's own instance is, or would be."""
+    return _Instance.read(home).url or _DEFAULT_URL
+
+
+def instance_key(home: Path, url: str) -> str | None:
+    """The key of this home's own instance, for `url` on this machine or where only this user can have said it is."""
+    return _key(home) if is_instances(home, url) else None
+
+
+def is_instances(home: Path, url: str) -> bool:
+    """Whether `url` is on this machine, or where only this user can have said that this home's instance is."""
+    return _Instance.read(home).has_at(url)
 
 
 def address_from(home: Path, environment: Mapping[str, str]) -> Address:
@@ -76,6 +105,10 @@ class _Instance:
 
     url: str | None
     is_ours: bool = False
+
+    def has_at(self, url: str) -> bool:
+        """Whether what answers at `url` may be shown what is this home's own."""
+        return is_loopback(url) or (self.is_ours and url == self.url)
 
     @classmethod
     def read(cls, home: Path) -> "_Instance":
