@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -184,7 +184,10 @@ class _Server(ThreadingHTTPServer):
 
 
 class StandIn:
-    """An ingest route of the test's own: stores like the server, or answers what the test says first."""
+    """An ingest route of the test's own: stores like the server, or answers what the test says first.
+
+    `whim` is given each such request before its body is read, and may deal with all of it: then it says True.
+    """
 
     def __init__(self, port: int = 0) -> None:
         self.backend = MemoryBackend()
@@ -192,12 +195,15 @@ class StandIn:
         self.headers: list[dict[str, str]] = []
         self.heartbeats: list[dict[str, Any]] = []
         self.token: str | None = None  # without it nothing is taken
+        self.whim: Callable[[BaseHTTPRequestHandler], bool] = lambda _request: False
         stand_in = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
+                if self.path != HEARTBEAT_PATH and stand_in.whim(self):
+                    return
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if self.path == HEARTBEAT_PATH:
                     status, headers, answer = stand_in.hear(body)

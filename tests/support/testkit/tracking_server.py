@@ -116,11 +116,14 @@ class _Server(uvicorn.Server):
 
 @contextlib.contextmanager
 def tracking_server(
-    home: Path, *, http: type[asyncio.Protocol] = PatientProtocol, **settings: Any
+    home: Path, *, port: int = 0, http: type[asyncio.Protocol] = PatientProtocol, **settings: Any
 ) -> Iterator[TrackingClient]:
-    """A server of `home` on a thread of this process, on a free port, until the block ends; `http` reads requests."""
+    """A server of `home` on a thread of this process, until the block ends; `http` reads requests.
+
+    On a free port, or on `port`.
+    """
     app = create_app(ServerSettings(home, **settings))
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", port))
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # uvloop, where it is installed, opens a pipe that stays open as long as the process: a leak to our fixtures.
     config = uvicorn.Config(app, http=http, loop="asyncio", ws="none", log_level="warning", lifespan="on")
