@@ -182,3 +182,27 @@ def _parsed(value: bytes | memoryview) -> Any:
 def _value(outcome: object) -> Any:
     assert isinstance(outcome, Returned), outcome
     return _parsed(outcome.value)
+
+
+# Forks where a signal handler may: when our code is about to write. The copy goes on in the middle of it.
+FORKS_IN_A_FRAME = """
+import os, sys
+def when_something_is_sent(frame, event, what):
+    if event == "c_call" and what.__name__ == "send":
+        sys.setprofile(None)
+        pid = os.fork()
+        if pid:
+            os.waitpid(pid, 0)
+def f():
+    yield "before"
+    sys.setprofile(when_something_is_sent)
+    yield "in the middle"
+    yield "after"
+"""
+
+
+async def test_a_copy_that_is_forked_in_the_middle_of_a_frame_says_nothing(forking: Supervisor) -> None:
+    sink = _Slow()
+    outcome = await forking.run_function(BASE, json_call(FORKS_IN_A_FRAME, stream=True), sink)
+    assert _value(outcome) == ["before", "in the middle", "after"]
+    assert [_parsed(value) for value in sink.values] == ["before", "in the middle", "after"]

@@ -37,6 +37,7 @@ from flashtrial.protocol.child import (
     KEEPS_PIPES,
     MAX_MESSAGE_CHARS,
     Blame,
+    Event,
     Invoke,
     ProtocolError,
     Raised,
@@ -83,6 +84,8 @@ class InstanceHost:
     def serve(self) -> None:
         """Take calls until the parent is gone."""
         self._capture.install()
+        # A signal handler of the user's may fork in the middle of a frame of ours, which the copy would finish, too.
+        os.register_at_fork(after_in_child=self._channel.close)
         signal.signal(signal.SIGUSR1, self._on_cancel)
         self._channel.send(Ready())
         while True:
@@ -143,16 +146,35 @@ class InstanceHost:
             self._capture.until_taken(_RUN_CHANGE_S)
         with self._sending:
             if self._under_way == call_id:
-                self._channel.send(Touched(call_id, run_id))
+                self._say(Touched(call_id, run_id))
 
     def _send(self, event: Returned | Yielded | Raised, file: io.FileIO | None = None) -> None:
         """Send `event`, and `file`, which holds its value, beside it; closes `file`."""
-        if os.getpid() != self._pid:
-            _end_copy(event)
+        self._end_if_copy(event)
         with self._sending, file or contextlib.nullcontext():
             if not isinstance(event, Yielded):
                 self._under_way = None
-            self._channel.send(event, [] if file is None else [file.fileno()])
+            self._say(event, () if file is None else (file.fileno(),))
+        self._end_if_copy(event)
+
+    def _say(self, event: Event, descriptors: Sequence[int] = ()) -> None:
+        """Send `event`. A copy that was forked in here has no channel: what it says is lost, and no failure."""
+        try:
+            self._channel.send(event, descriptors)
+        except OSError:
+            if os.getpid() == self._pid:
+                raise
+
+    def _end_if_copy(self, event: Returned | Yielded | Raised) -> None:
+        """End a process that user code forked off and that came to our code: only the original answers, once.
+
+        As `multiprocessing` has it: a failure is told to standard error and by the status.
+        """
+        if os.getpid() == self._pid:
+            return
+        if isinstance(event, Raised):
+            os.write(2, f"in a process forked by the call: {event.message}\n".encode("utf-8", "backslashreplace"))
+        os._exit(int(isinstance(event, Raised)))
 
     def _on_yield(self, call: Invoke) -> Callable[[Any], None] | None:
         def send(value: Any) -> None:
@@ -240,16 +262,6 @@ def _cut(message: str) -> str:
     if len(message) <= 2 * half:
         return message
     return f"{message[:half]}\n[… {len(message) - 2 * half} characters cut …]\n{message[-half:]}"
-
-
-def _end_copy(event: Returned | Yielded | Raised) -> NoReturn:
-    """End a process that user code forked off and that came to our code: only the original answers, once.
-
-    As `multiprocessing` has it: a failure is told to standard error and by the status.
-    """
-    if isinstance(event, Raised):
-        os.write(2, f"in a process forked by the call: {event.message}\n".encode("utf-8", "backslashreplace"))
-    os._exit(int(isinstance(event, Raised)))
 
 
 def _methods(instance: object) -> str:
