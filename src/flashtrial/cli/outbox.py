@@ -5,7 +5,7 @@ A journal that is gone was wholly settled: the sync process removes it only then
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import ormsgpack
@@ -15,7 +15,7 @@ from flashtrial.tracking.backends.native import NativeBackend
 from flashtrial.tracking.journal.outbox import cursor_path, dead_path, is_locked, lock_path
 from flashtrial.tracking.journal.progress import dropped_path, read_cursor, read_dead, read_dropped, read_status
 from flashtrial.tracking.journal.reader import JournalReader
-from flashtrial.tracking.journal.routes import Destinations
+from flashtrial.tracking.journal.routes import NATIVE, Destination, Destinations
 from flashtrial.tracking.journal.segments import list_segments, segment_path
 from flashtrial.tracking.media.uploads import FILES, pending_files
 
@@ -29,7 +29,8 @@ class Writer:
     """The last sequence number that a writer wrote, and the last one that was settled: sent, or refused for good.
 
     Sequence numbers of a writer have no gaps, so each is a count. `refused` and `dropped` are among the settled and the
-    written. `lags` has what other destinations still lack. `since_ms`: the time of the oldest record that waits.
+    written. `lags` has what other destinations still lack, and `places` where each destination is. `since_ms`: the time
+    of the oldest record that waits.
     """
 
     run_id: str
@@ -41,6 +42,7 @@ class Writer:
     is_alive: bool = False
     since_ms: int | None = None
     lags: dict[str, int] = field(default_factory=dict)
+    places: dict[str, Destination] = field(default_factory=dict)
 
     @property
     def pending(self) -> int:
@@ -64,6 +66,13 @@ def pending(outbox: Path) -> int:
     return sum(writer.pending for writer in writers(outbox))
 
 
+def most_pending(outbox: Path) -> tuple[int, int]:
+    """How many records some destination lacks (of each writer, the one that is behind most), and how many files."""
+    found = list(writers(outbox))
+    records = (max([each.pending, *(lag for name, lag in each.lags.items() if name != FILES)]) for each in found)
+    return sum(records), sum(each.lags.get(FILES, 0) for each in found)
+
+
 def is_sent(outbox: Path) -> bool:
     """Whether every journal is settled to its end; looks at sizes only, so it may be asked often."""
     found = list_segments(outbox) if outbox.is_dir() else {}
@@ -72,13 +81,17 @@ def is_sent(outbox: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What of one run waits for one destination, since when, and why as far as is known."""
+    """What of one run waits for one destination, since when, and why as far as is known.
+
+    `where` is the destination with its address, as the sync process names it in its status.
+    """
 
     run_id: str
     destination: str
     records: int
     since_ms: int | None
     reason: str
+    where: str = ""
 
 
 def waiting(outbox: Path) -> list[Waiting]:
@@ -90,17 +103,19 @@ def waiting(outbox: Path) -> list[Waiting]:
                 before = found.get((writer.run_id, name))
                 times = [at for at in (writer.since_ms, before.since_ms if before else None) if at is not None]
                 total = records + (before.records if before else 0)
-                reason = _reason(outbox, name)
-                found[writer.run_id, name] = Waiting(writer.run_id, name, total, min(times, default=None), reason)
+                where = str(writer.places.get(name, name))
+                reason = _reason(outbox, where)
+                found[writer.run_id, name] = Waiting(
+                    writer.run_id, name, total, min(times, default=None), reason, where
+                )
     return [found[key] for key in sorted(found)]
 
 
-def _reason(outbox: Path, destination: str) -> str:
+def _reason(outbox: Path, where: str) -> str:
     if not is_locked(lock_path(outbox), shared=False):
         return "no sync process runs: `flashtrial sync` sends it"
     status = read_status(outbox)
-    outages = [said for name, said in status.outages.items() if name.split(" ")[0] == destination] if status else []
-    return outages[0] if outages else "being sent"
+    return (status.outages.get(where) if status else None) or "being sent"
 
 
 def _is_sent(outbox: Path, writer_id: str, last: int) -> bool:
@@ -117,8 +132,10 @@ def _of_journal(outbox: Path, writer_id: str, numbers: list[int]) -> Writer:
     header = readers[0].header
     is_alive = any(reader.writer_is_alive() for reader in readers)
     # The cursors first: what is sent meanwhile must not look like more than was written.
-    names = {each.name for each in _destinations_of(header, is_alive)}
-    settled = {name: read_cursor(cursor_path(outbox, writer_id, name)).seq for name in names}
+    places = {each.name: each for each in _destinations_of(header, is_alive)}
+    settled = {name: read_cursor(cursor_path(outbox, writer_id, name)).seq for name in places}
+    if NATIVE in places:
+        places[FILES] = replace(places[NATIVE], name=FILES)
     dropped = read_dropped(dropped_path(outbox, writer_id))
     lasts = [*settled.values(), *(each.last for each in dropped), _last_seq(readers)]
     written, sent = max(lasts), settled.pop(DESTINATION, max(lasts))
@@ -132,6 +149,7 @@ def _of_journal(outbox: Path, writer_id: str, numbers: list[int]) -> Writer:
         is_alive=is_alive,
         since_ms=_since_ms(numbers, readers, header) if min([sent, *settled.values()]) < written else None,
         lags={name: written - seq for name, seq in settled.items()} | _lag_of_files(outbox, writer_id),
+        places=places,
     )
 
 
@@ -139,11 +157,6 @@ def _lag_of_files(outbox: Path, writer_id: str) -> dict[str, int]:
     """How many files the server lacks the bytes of; their records it may have."""
     files = pending_files(outbox, writer_id)
     return {FILES: files} if files else {}
-
-
-def files_pending(outbox: Path) -> int:
-    """How many files of this outbox are not at the server yet."""
-    return sum(writer.lags.get(FILES, 0) for writer in writers(outbox))
 
 
 def _writers_of_lists(outbox: Path) -> set[str]:

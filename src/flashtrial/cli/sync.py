@@ -1,21 +1,27 @@
 """`flashtrial sync`: one round of sending in the foreground, by the same code as the sync process."""
 
 import contextlib
+import os
+import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from flashtrial.cli.outbox import Waiting, files_pending, pending, waiting
+from flashtrial.cli.outbox import Waiting, most_pending, waiting
 from flashtrial.core import env, files
 from flashtrial.core.clock import SystemClock, utc_from_ms
-from flashtrial.core.errors import FlashtrialError
+from flashtrial.core.errors import ConfigurationError, FlashtrialError
 from flashtrial.tracking.journal.handover import hand_over
-from flashtrial.tracking.journal.outbox import lock_path
+from flashtrial.tracking.journal.outbox import is_locked, lock_path
 from flashtrial.tracking.journal.progress import read_status
-from flashtrial.tracking.journal.routes import Destinations, parse_backends
+from flashtrial.tracking.journal.routes import NATIVE, Destinations, parse_backends
 from flashtrial.tracking.media.uploads import FILES
+from flashtrial.tracking.sending import sync_main
 from flashtrial.tracking.sending.couriers import Couriers
 from flashtrial.tracking.sending.feeds import sweep
+from flashtrial.tracking.sending.sync_main import DRAIN_BUDGET_S
+from flashtrial.tracking.settings.address import host_of
+from flashtrial.tracking.settings.names import BACKENDS
 
 OTHERS_PATIENCE_S = 10.0
 _POLL_S = 0.05
@@ -28,24 +34,54 @@ class NotSent(FlashtrialError):
 def drain(home: Path, outbox: Path, url: str | None = None) -> str:
     """Send what `outbox` holds, all of it to `url` if given, and say how much that was.
 
-    Raises `NotSent` when records are left.
+    What runs has ended may be sent to some destinations only, those that FLASHTRIAL_BACKENDS names: the others are
+    given up. Who asks for that, or for another server, takes the outbox over from a sync process that runs. Raises
+    `NotSent` when records are left, and `ConfigurationError`.
     """
+    wanted = _wanted(env.get(env.BACKENDS))
+    if url is not None and host_of(url) is None:
+        raise ConfigurationError(f"--url is http://host:port or https://host, not {url!r:.80}")
     if not outbox.is_dir():
         return "nothing to send"
-    before = pending(outbox)
+    records, file_count = most_pending(outbox)
+    environment = {**env.snapshot(), **({env.URL: url} if url else {})}
+    destinations = Destinations(wanted, url is not None, str(home))
     try:
-        with files.file_lock(lock_path(outbox), wait=False):
-            _send(home, outbox, {**env.snapshot(), **({env.URL: url} if url else {})}, elsewhere=url is not None)
+        with _take_over(outbox) if url or wanted else files.file_lock(lock_path(outbox), wait=False):
+            _send(home, outbox, environment, destinations)
     except files.Locked:
         _wait_for_the_sync_process(outbox)
-    left = pending(outbox)
-    if left:
-        status = read_status(outbox)
-        reason = (status.outage if status else None) or "a sync process is still at work"
-        raise NotSent(f"{left} records wait in {outbox}: {reason}")
-    if files_left := files_pending(outbox):
-        raise NotSent(f"{files_left} files wait in {outbox}; `flashtrial sync --list` says why")
-    return f"sent {before} records" if before else "nothing to send"
+    if left := _left(outbox):
+        raise NotSent(left)
+    sent = [f"{count} {what}" for count, what in ((records, "records"), (file_count, "files")) if count]
+    return f"sent {' and '.join(sent)}" if sent else "nothing to send"
+
+
+def _wanted(said: str) -> frozenset[str] | None:
+    """The destinations that are not given up; None for all. Raises `ConfigurationError`."""
+    names = parse_backends(said)
+    if names is not None and (unknown := sorted(names - set(BACKENDS))):
+        raise ConfigurationError(f"{env.BACKENDS} is one or more of {', '.join(BACKENDS)}, not {', '.join(unknown)}")
+    return names
+
+
+def _left(outbox: Path) -> str:
+    """What waits still, for each destination, and why."""
+    status = read_status(outbox)
+    counts: dict[tuple[str, str], int] = {}
+    for each in waiting(outbox):
+        # All that is sent elsewhere is in the status by its name alone.
+        reason = status.outages.get(each.where) or status.outages.get(each.destination) if status else None
+        key = each.destination, reason or "a sync process is still at work"
+        counts[key] = counts.get(key, 0) + each.records
+    return "; ".join(
+        f"{count} {'files' if name == FILES else 'records'} wait in {outbox}{_for(name)}: {reason}"
+        for (name, reason), count in sorted(counts.items(), key=lambda item: item[0][0] != NATIVE)
+    )
+
+
+def _for(destination: str) -> str:
+    return "" if destination in (NATIVE, FILES) else f" for {destination}"
 
 
 def listed(outbox: Path) -> str:
@@ -63,9 +99,8 @@ def _moment(time_ms: int | None) -> str:
     return "?" if time_ms is None else utc_from_ms(time_ms).isoformat(" ", "seconds")
 
 
-def _send(home: Path, outbox: Path, environment: Mapping[str, str], *, elsewhere: bool) -> None:
-    configured = parse_backends(environment.get(env.BACKENDS, ""))
-    couriers = Couriers(outbox, home, environment, SystemClock(), Destinations(configured, elsewhere))
+def _send(home: Path, outbox: Path, environment: Mapping[str, str], destinations: Destinations) -> None:
+    couriers = Couriers(outbox, home, environment, SystemClock(), destinations)
     with contextlib.closing(couriers):
         sweep(outbox)
         while couriers.step_all():
@@ -78,5 +113,44 @@ def _wait_for_the_sync_process(outbox: Path) -> None:
     if token:
         hand_over(outbox, env.get(env.URL).rstrip("/"), token)
     deadline = time.monotonic() + OTHERS_PATIENCE_S
-    while pending(outbox) and time.monotonic() < deadline:
+    while waiting(outbox) and time.monotonic() < deadline:
         time.sleep(_POLL_S)
+
+
+@contextlib.contextmanager
+def _take_over(outbox: Path) -> Iterator[None]:
+    """Hold the outbox's lock; a sync process that has it is told to end, as often as one is started meanwhile.
+
+    Raises `NotSent` when somebody else has it, or does not let go of it in time.
+    """
+    deadline = time.monotonic() + DRAIN_BUDGET_S + OTHERS_PATIENCE_S
+    ended: set[int] = set()
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(files.file_lock(lock_path(outbox), wait=False))
+                break
+            except files.Locked:
+                _end_sync_process(outbox, ended, is_late=time.monotonic() > deadline)
+                time.sleep(_POLL_S)
+        yield
+
+
+def _end_sync_process(outbox: Path, ended: set[int], *, is_late: bool) -> None:
+    """Tell the process that holds the outbox's lock to end, once. Raises `NotSent` when it is no sync process."""
+    status = read_status(outbox)
+    pid = status.pid if status else 0
+    if is_late or (pid and not _is_sync_process(pid, outbox) and is_locked(lock_path(outbox), shared=False)):
+        raise NotSent(f"process {pid} sends from {outbox} and does not end by itself: end it, then call again")
+    if pid and pid not in ended:
+        ended.add(pid)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+
+
+def _is_sync_process(pid: int, outbox: Path) -> bool:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return sync_main.__name__.encode() in words and os.fsencode(outbox) in words

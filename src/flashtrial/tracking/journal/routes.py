@@ -18,7 +18,8 @@ NATIVE = "native"
 class Destination:
     """A kind of destination, and where it is if the journal says so. `name` stands in the names of cursor files.
 
-    `home` is whose instance and logins are meant; empty where that is the sync process's own.
+    `home` is whose instance and logins are meant; empty where that is the sync process's own. As text, which stands in
+    the status that the sync process leaves, it is told by name and address.
     """
 
     name: str
@@ -26,7 +27,7 @@ class Destination:
     home: str = ""
 
     def __str__(self) -> str:
-        return " ".join(filter(None, (self.name, self.url, self.home)))
+        return f"{self.name} {self.url}".rstrip()
 
 
 FindDestinations: TypeAlias = Callable[[JournalHeader, bool], frozenset[Destination]]
