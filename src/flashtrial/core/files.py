@@ -8,6 +8,7 @@ from pathlib import Path
 
 OWNER_ONLY_DIR = 0o700
 OWNER_ONLY_FILE = 0o600
+STDERR = 2
 
 
 def ensure_private_dir(path: Path) -> Path:
@@ -43,6 +44,16 @@ def sync_dir(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def fill_standard_descriptors() -> None:
+    """Let those of the descriptors 0 to 2 that are closed lead to nowhere.
+
+    Else the next file that this process opens has such a number, and what C code or a child prints is written into it.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= STDERR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 class Locked(Exception):

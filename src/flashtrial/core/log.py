@@ -7,25 +7,21 @@ from datetime import UTC, datetime
 from typing import Final
 
 from flashtrial.core import env
-from flashtrial.core.masking import MASK, masked_text
+from flashtrial.core.masking import longest_first, masked_text, secrets_of_environment, without
 
-_SECRET_ENDINGS: Final = ("TOKEN", "KEY", "SECRET", "PASSWORD")
-_SHORTEST_SECRET: Final = 8  # shorter values stand in too many innocent words
 _PLAIN: Final = logging.Formatter()
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
 class MaskSecrets(logging.Filter):
-    """Puts `MASK` in place of the values of environment variables that are secrets by their name.
+    """Puts a mask in place of the values of environment variables that are secrets by their name.
 
     Read once, when the filter is made: a secret that comes later is not known. What user code prints is not ours.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        named = {value for name, value in env.snapshot().items() if name.upper().endswith(_SECRET_ENDINGS)}
-        # longest first: one secret may be the beginning of another
-        self._secrets = sorted((value for value in named if len(value) >= _SHORTEST_SECRET), key=len, reverse=True)
+        self._secrets = longest_first(secrets_of_environment(env.snapshot()))
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Change the record where it shows a secret; every record passes."""
@@ -39,9 +35,7 @@ class MaskSecrets(logging.Filter):
 
     def masked(self, text: str) -> str:
         """`text` with `MASK` in place of each secret, and of what looks like one."""
-        for secret in self._secrets:
-            text = text.replace(secret, MASK)
-        return masked_text(text)
+        return masked_text(without(text, self._secrets))
 
 
 def traceback_of(record: logging.LogRecord) -> str:

@@ -5,10 +5,11 @@ library only, because it runs where the secrets are: they never leave the user's
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 MASK: Final = "***"
+SHORTEST_SECRET: Final = 8  # shorter values stand in too many innocent words
 
 # The last words of a name, once it is in snake case.
 _NAMES: Final = re.compile(
@@ -41,7 +42,15 @@ _FORMATS: Final = re.compile(
     r")"
 )
 _BEARER: Final = re.compile(r"(?i)(?<![a-z0-9_])(bearer )[\w.~+/-]{16,}=*")
-_CREDENTIALS: Final = re.compile(r"(?<=://)([^\s/@:]*):[^\s/@]+(?=@)")
+_CREDENTIALS: Final = re.compile(r"(?<=://)([^\s/@:]*):[^\s/]+(?=@)")
+_IN_QUERY: Final = re.compile(r"(?<=[?&])([\w.-]+)=([^\s&#\"']+)")
+# A name and what it is given, in quotes: of Python, JSON, YAML, shells. Each word is begun once, however long it is.
+_GIVEN: Final = re.compile(
+    r"""(?<![\w.-])(-{0,2}[A-Za-z_][\w.-]*)(["']?\s{0,8}[:=]\s{0,8}[bru]?(["']))((?:(?!\3)[^\\\n]|\\.)+)(?=\3)"""
+)
+
+# Of variables; the last words of their names that say more than those of a configuration's, where `sort_key` is none.
+_VARIABLES: Final = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 
 
 def is_secret_name(name: str) -> bool:
@@ -51,12 +60,39 @@ def is_secret_name(name: str) -> bool:
 
 
 def masked_text(text: str) -> str:
-    """`text` with `MASK` in place of keys and tokens of known formats, and of passwords in addresses."""
+    """`text` with `MASK` in place of keys and tokens of known formats, of passwords in addresses, and of what stands in
+    quotes after a secret's name."""
     if "-" in text or "_" in text or "A" in text or "." in text:  # each of the formats has one of these
         text = _FORMATS.sub(MASK, text)
     if "://" in text:
         text = _CREDENTIALS.sub(rf"\1:{MASK}", text)
+        text = _IN_QUERY.sub(_masked_query, text)
+    if ("=" in text or ":" in text) and ('"' in text or "'" in text):
+        text = _GIVEN.sub(_masked_given, text)
     return _BEARER.sub(rf"\1{MASK}", text) if "earer" in text or "EARER" in text else text
+
+
+def without(text: str, secrets: Iterable[str]) -> str:
+    """`text` with `MASK` in place of each of `secrets`, of which none that begins another may come before it."""
+    for secret in secrets:
+        text = text.replace(secret, MASK)
+    return text
+
+
+def secrets_of_environment(environment: Mapping[str, str]) -> set[str]:
+    """The values of variables that are secrets by their name; of one of several lines each line, too."""
+    named = (value for name, value in environment.items() if _is_secret_variable(name, value))
+    return {part for value in named for part in _parts(value)}
+
+
+def secrets_of_config(config: Mapping[str, Any]) -> set[str]:
+    """The texts that `masked_config` masks because of the names that they stand under."""
+    return {part for value in _hidden_texts(config) for part in _parts(value)}
+
+
+def longest_first(secrets: Iterable[str]) -> list[str]:
+    """For `without`: one secret may be the beginning of another."""
+    return sorted(secrets, key=len, reverse=True)
 
 
 def masked_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,9 +106,47 @@ def masked_config(config: Mapping[str, Any]) -> dict[str, Any]:
 def _masked_under(name: str, value: Any) -> Any:
     if is_secret_name(name):
         return value if value is None or isinstance(value, bool) or value in ("", [], {}) else MASK
-    if name.lower() == "token" and isinstance(value, str) and _TOKEN_LIKE.fullmatch(value):
-        return MASK
-    return _masked(value)
+    return MASK if _is_bare_token(name, value) else _masked(value)
+
+
+def _is_bare_token(name: str, value: Any) -> bool:
+    return name.lower() == "token" and isinstance(value, str) and _TOKEN_LIKE.fullmatch(value) is not None
+
+
+def _is_secret_variable(name: str, value: str) -> bool:
+    if name.upper().endswith(_VARIABLES):
+        return True
+    # PWD is a directory, and what says where a secret lies is none
+    return name != "PWD" and is_secret_name(name) and not value.startswith(("/", "~"))
+
+
+def _parts(value: str) -> Iterator[str]:
+    """`value` and its lines, as far as they are long enough to be told from other words."""
+    return (part for part in {value, *map(str.strip, value.splitlines())} if len(part) >= SHORTEST_SECRET)
+
+
+def _hidden_texts(value: Any, *, is_hidden: bool = False) -> Iterator[str]:
+    if isinstance(value, str):
+        if is_hidden and value != MASK:
+            yield value
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            is_secret = is_hidden or is_secret_name(name) or _is_bare_token(name, inner)
+            yield from _hidden_texts(inner, is_hidden=is_secret)
+    elif isinstance(value, Sequence):
+        for inner in value:
+            yield from _hidden_texts(inner, is_hidden=is_hidden)
+
+
+def _masked_given(found: re.Match[str]) -> str:
+    name, between, _quote, value = found.groups()
+    is_secret = is_secret_name(name) or _is_bare_token(name.lstrip("-"), value)
+    return f"{name}{between}{MASK if is_secret else value}"
+
+
+def _masked_query(found: re.Match[str]) -> str:
+    name, value = found.groups()
+    return f"{name}={MASK if is_secret_name(name) or name.lower() == 'token' else value}"
 
 
 def _masked(value: Any) -> Any:

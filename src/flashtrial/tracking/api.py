@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flashtrial.core.errors import ConfigurationError
+from flashtrial.core.files import fill_standard_descriptors
 from flashtrial.protocol.child import RunDefaults
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.tracking.capture.run_parts import parts_for
@@ -99,16 +100,19 @@ def init(  # noqa: PLR0917 - the order of the Pluto family, which scripts rely o
     name = parse_name("name", name) if name else (readable_name(identity.run_id) if identity.is_new else None)
     own_tags = parse_tags(tags or (said.tags if identity.is_new else ()))
     late_tags = own_tags if fork and inherit_tags else []  # those of the opening would take the place of the parent's
+    parsed = None if config is None else parse_config(config)
     opening = _opening(
         identity,
         project=effective.project if identity.is_new else project or said.project,
         name=name,
-        config=None if config is None else effective.kept_config(parse_config(config)) or None,
+        config=parsed and (effective.kept_config(parsed) or None),
         tags=None if late_tags else [*own_tags] or None,
         fork=fork,
     )
     first_step = fork_step + 1 if fork and fork_step is not None else 0
-    run = _open(identity, effective, opening, name or identity.run_id, own_tags, first_step=first_step)
+    run = _opened(identity, effective, opening, name or identity.run_id, own_tags, first_step=first_step)
+    run.masks.learn(effective.secrets_of(parsed))
+    run.start_parts(parts_for(effective))
     if identity.is_callers and said.tags and not tags:
         late_tags = [*said.tags]
     if late_tags:
@@ -168,7 +172,7 @@ def _opening(identity: Identity, **said: "JsonValue") -> dict[str, "JsonValue"]:
     return {key: value for key, value in every.items() if value is not None}
 
 
-def _open(
+def _opened(
     identity: Identity,
     settings: EffectiveSettings,
     opening: Mapping[str, "JsonValue"],
@@ -177,12 +181,13 @@ def _open(
     *,
     first_step: int,
 ) -> Run:
+    """The run, on the disk, without its parts."""
+    fill_standard_descriptors()
     writer = RunWriter(identity.run_id, settings, opening)
     writer.open()
     run = Run(writer, name, tags, role=identity.role, first_step=first_step)
     open_runs.add(run)
     note_opened(OpenedRun(run.id, writer.opened_ms))
-    run.start_parts(parts_for(settings))
     return run
 
 

@@ -56,7 +56,8 @@ class Companions:
     def alive(self) -> list[psutil.Process]:
         """One for each run. A companion that starts something has, for an instant, a child with its command line."""
         found = {process.pid: process for process in processes_of_home(self._home) if _is_companion(process)}
-        return [process for process in found.values() if _parent_of(process) not in found]
+        parents = {pid: _parent_of(process) for pid, process in found.items()}
+        return [process for pid, process in found.items() if parents[pid] not in {None, *found}]
 
     def wait(self) -> None:
         wait_until(lambda: not self.alive(), TIMEOUT_S, "the companions to end")
@@ -69,11 +70,12 @@ def _is_companion(process: psutil.Process) -> bool:
         return False
 
 
-def _parent_of(process: psutil.Process) -> int:
+def _parent_of(process: psutil.Process) -> int | None:
+    """None when it has ended meanwhile."""
     try:
         return process.ppid()
     except psutil.Error:
-        return 0
+        return None
 
 
 @pytest.fixture
@@ -336,6 +338,43 @@ def test_secrets_are_masked_in_the_records_and_not_on_the_terminal(lab: Lab, com
     assert ended.output == "hf_0123456789\n"
     companions.wait()
     assert said(lab)[0] == "[rank 1] ***"
+
+
+def test_secrets_of_the_configuration_are_masked_in_what_is_printed_next(lab: Lab, companions: Companions) -> None:
+    script = """
+import flashtrial
+run = flashtrial.init(config={"api_key": "hunter2-of-mine"}, settings={"finish_timeout_s": 0})
+print("first hunter2-of-mine", flush=True)
+for number in range(50):
+    run.update_config({"hub": {"auth_token": f"battery-staple-{number}."}})
+    print(f"battery-staple-{number}.", flush=True)
+"""
+    ended = lab.run(script, **ON)
+    assert ended.output.endswith("battery-staple-49.\n")
+    companions.wait()
+    assert said(lab) == ["first ***", *["***"] * 50]
+
+
+def test_where_nothing_can_be_printed_no_record_is_lost_to_what_is_printed(lab: Lab, companions: Companions) -> None:
+    """Closed descriptors have the numbers that the next files get: the journal, say, into which C code would print."""
+    script = INIT + "run.log({'x': 1.0})\nfor each in (0, 1, 2): os.write(each, b'from C')\nrun.log({'x': 2.0})"
+    closing = f"import os, sys\nos.closerange(0, 3)\nos.execv(sys.executable, [sys.executable, '-c', {script!r}])"
+    ended = lab.run(closing, **ON)
+    assert ended.status == 0
+    companions.wait()
+    assert [record.body["values"]["x"] for record in lab.records() if record.kind == "metric"] == [1.0, 2.0]
+
+
+def test_names_that_are_no_utf_8_cost_nobody_the_console(lab: Lab, companions: Companions, tmp_path: Path) -> None:
+    script = "import os\nplace = os.fsencode(os.getcwd()) + b'/\\xff'\nos.mkdir(place); os.chdir(place)\n"
+    ended = lab.run(
+        f"import os\nos.chdir({str(tmp_path)!r})\n" + script + INIT + "print('line')", **ON, FLASHTRIAL_FACTS="1"
+    )
+    assert (ended.output, ended.errors) == ("line\n", "")
+    companions.wait()
+    assert said(lab) == ["line"]
+    [facts] = [record.body["value"] for record in lab.records() if record.kind == "data"]
+    assert facts["directory"] == f"{tmp_path}/\\udcff"
 
 
 def test_facts_are_noted_once_with_secrets_masked(lab: Lab, companions: Companions, tmp_path: Path) -> None:

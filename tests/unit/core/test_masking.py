@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flashtrial.core.masking import MASK, is_secret_name, masked_config, masked_text
+from flashtrial.core.masking import MASK, is_secret_name, masked_config, masked_text, secrets_of_config
 
 pytestmark = pytest.mark.unit
 
@@ -134,6 +134,40 @@ def test_innocent_text_is_left_alone(text: str) -> None:
 def test_passwords_in_addresses_and_bearers_in_headers_are_masked() -> None:
     assert masked_text("postgres://me:s3cret@db:5432/x") == f"postgres://me:{MASK}@db:5432/x"
     assert masked_text("-H 'Authorization: Bearer abcdefgh01234567'") == f"-H 'Authorization: Bearer {MASK}'"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgres://me:p@ss@db/x", f"postgres://me:{MASK}@db/x"),
+        ("https://h/x?access_token=qwerty&lr=1", f"https://h/x?access_token={MASK}&lr=1"),
+        ("Namespace(hf_token='abcd', pad_token='<pad>')", f"Namespace(hf_token='{MASK}', pad_token='<pad>')"),
+        ('{"password": "it\\"s", "lr": "x"}', f'{{"password": "{MASK}", "lr": "x"}}'),
+        ('-DB_PASSWORD = "hunter2"\n+DB_PASSWORD = ""', f'-DB_PASSWORD = "{MASK}"\n+DB_PASSWORD = ""'),
+        ("cookie = b'abc'", f"cookie = b'{MASK}'"),
+        ("password=os.environ['PASSWORD']", "password=os.environ['PASSWORD']"),
+        ("sort_key='name' tokenizer: 'bpe'", "sort_key='name' tokenizer: 'bpe'"),
+    ],
+)
+def test_what_stands_after_a_secrets_name_in_a_text_is_masked(text: str, shown: str) -> None:
+    assert masked_text(text) == shown
+    assert masked_text(shown) == shown
+
+
+def test_secrets_of_a_config_are_the_texts_that_are_masked_in_it_for_their_names() -> None:
+    config = {
+        "api_key": "hunter2-mine",
+        "hub": [{"password": ["first-secret", {"deep": "second-secret"}], "name": "not a secret"}],
+        "token": "0a1b2c3d4e5f6a7b8c9d",
+        "secret": "short",
+        "private_key": "-----BEGIN-----\n0123456789\n",
+        "pad_token": "<padding>",
+        "auth_token": MASK,
+    }
+    assert secrets_of_config(config) == {
+        "hunter2-mine", "first-secret", "second-secret", "0a1b2c3d4e5f6a7b8c9d",
+        "-----BEGIN-----\n0123456789\n", "-----BEGIN-----", "0123456789",
+    }  # fmt: skip
 
 
 def test_a_bare_token_is_masked_where_it_looks_like_one() -> None:

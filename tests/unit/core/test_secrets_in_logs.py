@@ -17,7 +17,9 @@ def logged(message: str, *arguments: object) -> str:
     return record.getMessage()
 
 
-@pytest.mark.parametrize("name", ["HF_TOKEN", "RUNPOD_API_KEY", "my_password", "AWS_SECRET"])
+@pytest.mark.parametrize(
+    "name", ["HF_TOKEN", "RUNPOD_API_KEY", "my_password", "AWS_SECRET", "AWS_ACCESS_KEY_ID", "DB_PWD"]
+)
 def test_the_value_of_a_variable_that_is_a_secret_by_name_is_masked(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "hf_abcdefghijkl")
     assert logged("downloading with %s", "hf_abcdefghijkl") == f"downloading with {MASK}"
@@ -26,7 +28,15 @@ def test_the_value_of_a_variable_that_is_a_secret_by_name_is_masked(name: str, m
 def test_other_variables_and_short_values_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GREETING", "hello there")
     monkeypatch.setenv("SORT_KEY", "name")
-    assert logged("hello there, by %s", "name") == "hello there, by name"
+    monkeypatch.setenv("PWD", "/home/me/training")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/home/me/google.json")
+    said = "hello there, by name in /home/me/training with /home/me/google.json"
+    assert logged(said) == said
+
+
+def test_a_secret_of_several_lines_is_masked_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSH_PRIVATE_KEY", "first line of it\nsecond line\n")
+    assert logged("second line") == MASK
 
 
 def test_a_secret_that_begins_another_does_not_uncover_its_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,8 +134,34 @@ def test_secrets_are_masked_also_where_a_line_is_cut(monkeypatch: pytest.MonkeyP
     assert address["text"] == "https://***@host/x"
 
 
-def test_values_of_secret_flags_are_masked_in_a_command() -> None:
-    command = ["python", "t.py", "--api-key", "abc", "--token=def", "--lr", "0.1", "--hf_token", "--verbose"]
-    assert Masks().masked_command(command) == [
-        "python", "t.py", "--api-key", "***", "--token=***", "--lr", "0.1", "--hf_token", "--verbose",
-    ]  # fmt: skip
+def test_a_secret_that_is_written_in_pieces_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_API_KEY", "s3cr3t-value-of-mine")
+    bodies = recorded(("stdout", b"key s3cr3t-va"), ("stderr", b"between\n"), ("stdout", b"lue-of-mine!\n"))
+    assert [body["text"] for body in bodies] == ["between", "key ***!"]
+
+
+def test_secrets_that_are_learned_are_masked_and_told_once() -> None:
+    told: list[str] = []
+    masks = Masks(["first-secret"])
+    masks.tell(told.extend)
+    masks.learn(["first-secret", "first-secret-and-more"])
+    masks.learn(["first-secret-and-more"])
+    assert told == ["first-secret-and-more"]
+    assert masks.learned == ("first-secret", "first-secret-and-more")
+    assert masks.masked("first-secret-and-more, first-secret") == "***, ***"
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("--api-key abc --lr 0.1", "--api-key *** --lr 0.1"),
+        ("--token=def --hf_token --verbose", "--token=*** --hf_token --verbose"),
+        ("--passphrase abc -pwd=x", "--passphrase *** -pwd=***"),
+        ("hub.api_key=abc +db.password=x model.size=3", "hub.api_key=*** +db.password=*** model.size=3"),
+        ('--config {"api_key":"abc","lr":"x"}', '--config {"api_key":"***","lr":"x"}'),
+        ("--url https://me:p@ss@host/x", "--url https://***@host/x"),
+        ("password then", "password then"),
+    ],
+)
+def test_secrets_are_masked_in_a_command(command: str, shown: str) -> None:
+    assert Masks().masked_command(command.split()) == shown.split()

@@ -13,6 +13,7 @@ from flashtrial.core.gpu.driver import Gpu, GpuHealth, GpuMemory, GpuReading
 from flashtrial.testing.recorded_gpus import RecordedGpus
 from flashtrial.tracking.capture.cgroups import Cgroups
 from flashtrial.tracking.capture.figures import GPU_FIGURES, SYSTEM_FIGURES
+from flashtrial.tracking.capture.masking import Masks
 from flashtrial.tracking.capture.monitor import SystemMonitor, Watch
 from flashtrial.tracking.capture.samplers import (
     CpuSampler,
@@ -40,6 +41,7 @@ class Host:
         self.is_owner = is_owner
         self.bodies: list[Mapping[str, Any]] = []
         self.is_closed = False
+        self.masks = Masks()
 
     @property
     def settings(self) -> EffectiveSettings:

@@ -21,6 +21,22 @@ def test_a_config_is_written_without_its_secrets(outbox: Path, init: Init) -> No
     assert all(KEY.encode() not in path.read_bytes() for path in outbox.iterdir() if path.is_file())
 
 
+def test_a_secret_of_the_config_or_the_environment_stands_in_no_alert_and_no_reason(
+    outbox: Path, init: Init, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DB_PASSWORD", "correct-horse")
+    run = init(config={"api_key": "hunter2-of-mine"})
+    run.update_config({"hub": {"auth_token": "battery-staple"}})
+    said = "hunter2-of-mine, correct-horse, battery-staple"
+    run.alert(f"title {said}", f"text {said}", url="https://host/?key=battery-staple")
+    run.finish("failed", f"refused: {said}")
+    [alert] = bodies(outbox, "data")
+    shown = f"{MASK}, {MASK}, {MASK}"
+    assert (alert["value"]["title"], alert["value"]["text"]) == (f"title {shown}", f"text {shown}")
+    assert alert["value"]["url"] == f"https://host/?key={MASK}"
+    assert bodies(outbox, "state")[-1]["reason"] == f"refused: {shown}"
+
+
 @pytest.mark.parametrize("how", ["a setting", "a variable"])
 def test_masking_can_be_switched_off(outbox: Path, init: Init, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     if how == "a variable":

@@ -2,16 +2,18 @@
 
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import ormsgpack
 
 from flashtrial.tracking.capture.subject import Subject
+from flashtrial.tracking.settings.limits import OutboxLimits, WhenFull
 
 HEAD: Final = struct.Struct("<I")
 FINISH: Final = b"finish\n"
+MASK: Final = b"mask "  # and a list of secrets, in hexadecimal msgpack
 MAX_BYTES: Final = 128 * 1024  # what a socket's buffer holds in any case: the sender never waits for the reader
 
 
@@ -30,15 +32,30 @@ class Piped:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """`prefix` stands before each line; `subject` is there where facts are wanted."""
+    """`prefix` stands before each line; `subject` is there where facts are wanted; `secrets` are masked, too.
+
+    `backends` and the limits are those of the run: its console and facts go where its metrics go.
+    """
 
     run_id: str
-    outbox: str
+    outbox: bytes  # a path need not be a text
     opened_ms: int
     sends: bool
     prefix: str
     streams: tuple[Piped, ...]
     subject: Subject | None
+    backends: tuple[str, ...]
+    outbox_bytes: int
+    segment_bytes: int
+    when_full: str
+    secrets: tuple[str, ...] = ()
+
+    @property
+    def limits(self) -> OutboxLimits:
+        """The run's. Nobody hears a companion's `OutboxFull`, and a stream that waits for room would stop the program:
+        with either, what does not fit is left out."""
+        kept = WhenFull.DROP if self.when_full == WhenFull.DROP else WhenFull.RAISE
+        return OutboxLimits(self.segment_bytes, self.outbox_bytes, kept)
 
 
 def send(control: socket.socket, assignment: Assignment) -> None:
@@ -55,7 +72,21 @@ def receive(control: socket.socket) -> Assignment:
     said: dict[str, Any] = ormsgpack.unpackb(_exactly(control.recv, length))
     streams = tuple(Piped(**each) for each in said.pop("streams"))
     subject = said.pop("subject")
+    said |= {name: tuple(said[name]) for name in ("backends", "secrets")}
     return Assignment(**said, streams=streams, subject=_subject(subject) if subject else None)
+
+
+def mask_message(secrets: Sequence[str]) -> bytes:
+    """What tells the companion of secrets that are known later."""
+    return MASK + ormsgpack.packb([*secrets]).hex().encode() + b"\n"
+
+
+def secrets_of(message: bytes) -> list[str]:
+    """What `mask_message` told, less its line's end; nothing of other messages."""
+    if not message.startswith(MASK):
+        return []
+    secrets: list[str] = ormsgpack.unpackb(bytes.fromhex(message.removeprefix(MASK).decode()))
+    return secrets
 
 
 def _subject(said: dict[str, Any]) -> Subject:

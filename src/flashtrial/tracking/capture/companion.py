@@ -16,13 +16,13 @@ import select
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from flashtrial.core import env
 from flashtrial.tracking.capture import assignment
 from flashtrial.tracking.capture.assignment import Assignment, Piped
-from flashtrial.tracking.capture.masking import Masks
-from flashtrial.tracking.capture.redirection import Channel, flush, open_channels
+from flashtrial.tracking.capture.redirection import Channel, flush, open_channels, write_all
 from flashtrial.tracking.capture.run_parts import PartHost
 from flashtrial.tracking.capture.subject import Subject
 from flashtrial.tracking.journal.sync_start import start_detached
@@ -50,7 +50,7 @@ class Companion:
     def start(self, run: PartHost) -> None:
         """Raises OSError, when no process can be started; then nothing is led elsewhere."""
         self._run = run
-        subject = Subject.of_this_process(Masks()) if self._facts and run.is_owner else None
+        subject = Subject.of_this_process(run.masks) if self._facts and run.is_owner else None
         channels = open_channels() if self._console else []
         if subject is None and not channels:
             return
@@ -60,6 +60,7 @@ class Companion:
                 assignment.send(control, _assignment(run, channels, subject))
                 _start_process(run, theirs, channels)
             self._take_over(control, channels)
+            run.masks.tell(self._tell_of_secrets)
         except BaseException:
             control.close()
             for channel in channels:
@@ -93,6 +94,13 @@ class Companion:
                 channel.close()
         self._channels = []
         self._watcher = None
+
+    def _tell_of_secrets(self, secrets: Sequence[str]) -> None:
+        """Before anybody can print them: the companion looks here whenever it has read of a channel."""
+        control = self._control
+        if control is not None:
+            with contextlib.suppress(OSError):  # it is gone, or so slow that nothing is kept up with
+                control.send(assignment.mask_message(secrets), socket.MSG_DONTWAIT)
 
     def _take_over(self, control: socket.socket, channels: list[Channel]) -> None:
         self._watcher = threading.Thread(
@@ -132,14 +140,20 @@ class Companion:
 
 def _assignment(run: PartHost, channels: list[Channel], subject: Subject | None) -> Assignment:
     label = rank_label(env.snapshot())
+    settings = run.settings
     return Assignment(
         run_id=run.id,
-        outbox=str(run.settings.outbox),
+        outbox=os.fsencode(settings.outbox),
         opened_ms=time.time_ns() // 1_000_000,
-        sends=run.settings.courier is Courier.PROCESS,
+        sends=settings.courier is Courier.PROCESS,
         prefix=f"[{label}] " if label else "",
         streams=tuple(Piped(channel.stream, channel.read_end, channel.original) for channel in channels),
         subject=subject,
+        backends=settings.backends,
+        outbox_bytes=settings.limits.outbox_bytes,
+        segment_bytes=settings.limits.segment_bytes,
+        when_full=settings.limits.when_full.value,
+        secrets=run.masks.learned,
     )
 
 
@@ -173,15 +187,11 @@ def _passed_on(channel: Channel) -> bool:
     """One chunk; whether more may come."""
     try:
         data = os.read(channel.read_end, _CHUNK_BYTES)
-        while data:
-            data = data[os.write(channel.original, data) :]
-            if not data:
-                return True
     except BlockingIOError:
         return True
     except OSError:
         return False
-    return False
+    return bool(data) and write_all(channel.original, data)
 
 
 def _received(control: socket.socket) -> bytes:

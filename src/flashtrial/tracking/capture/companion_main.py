@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def serve(wanted: Assignment, control: socket.socket) -> None:
     """Be the companion until there is nothing left to do."""
-    masks = Masks()
+    masks = Masks(wanted.secrets)
     notes = Notes(RunWriter(wanted.run_id, _settings(wanted), _AS_A_GUEST, wanted.opened_ms))
     tee = Tee(wanted.streams, control, ConsoleRecorder(notes.append, masks, wanted.prefix), notes)
     if wanted.subject is not None:
@@ -110,10 +110,12 @@ def _settings(wanted: Assignment) -> EffectiveSettings:
         url=env.get(env.URL) or None,
         token=env.get(env.TOKEN) or None,
         home=env.home(),
-        outbox=Path(wanted.outbox),
+        outbox=Path(os.fsdecode(wanted.outbox)),
         courier=Courier.PROCESS if wanted.sends else Courier.WORKER,
         finish_timeout_s=0.0,
         worker_id=None,
+        backends=wanted.backends,
+        limits=wanted.limits,
     )
 
 

@@ -21,8 +21,7 @@ class FactsThread:
 
     def start(self, run: PartHost) -> None:
         if run.is_owner:
-            masks = Masks()
-            arguments = (run, Subject.of_this_process(masks), masks)
+            arguments = (run, Subject.of_this_process(run.masks), run.masks)
             self._thread = threading.Thread(target=_note_facts, args=arguments, name="flashtrial-facts", daemon=True)
             self._thread.start()
 

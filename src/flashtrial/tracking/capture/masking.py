@@ -1,30 +1,63 @@
-"""Secrets taken out of what is captured: values of secret variables, credentials in addresses, values of secret flags.
+"""Secrets taken out of what is captured: those that the environment and the run's configuration name, credentials in
+addresses, values of secret flags.
 
 Best effort by its nature: what a program prints under no known name cannot be told from other words.
 """
 
 import re
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, TypeAlias
 
-from flashtrial.core.log import MaskSecrets
-from flashtrial.core.masking import MASK
+from flashtrial.core import env
+from flashtrial.core.masking import (
+    MASK,
+    is_secret_name,
+    longest_first,
+    masked_text,
+    secrets_of_environment,
+    without,
+)
 
-_CREDENTIALS: Final = re.compile(r"(?<=://)[^\s/@]+(?=@)")
+_CREDENTIALS: Final = re.compile(r"(?<=://)[^\s/]+(?=@)")
 _SECRET_FLAG: Final = re.compile(r"^-{1,2}[\w.-]*(?:token|key|secret|password|passwd)$", re.IGNORECASE)
+
+Listener: TypeAlias = Callable[[Sequence[str]], None]
 
 
 class Masks:
-    """Knows the secrets that this process's environment names now."""
+    """Knows the secrets that this process's environment names when it is made, and those that it is told later."""
 
-    def __init__(self) -> None:
-        self._named = MaskSecrets()
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._learned: tuple[str, ...] = ()
+        self._secrets = longest_first(secrets_of_environment(env.snapshot()))
+        self._listener: Listener | None = None
+        self.learn(secrets)
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """What the environment does not know of."""
+        return self._learned
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Mask these, too, from now on. Any thread may call it; none waits."""
+        news = tuple(sorted(set(secrets).difference(self._secrets)))
+        if not news:
+            return
+        self._learned += news
+        self._secrets = longest_first({*self._secrets, *news})
+        if self._listener is not None:
+            self._listener(news)
+
+    def tell(self, listener: Listener | None) -> None:
+        """Call `listener` with what is learned from now on."""
+        self._listener = listener
 
     def masked(self, text: str) -> str:
         """`text` with each secret that is known replaced."""
+        text = without(text, self._secrets)
         if "://" in text:
             text = _CREDENTIALS.sub(MASK, text)
-        return self._named.masked(text)
+        return masked_text(text)
 
     def masked_command(self, arguments: Sequence[str]) -> list[str]:
         """A command line in which, besides, the values of flags named like secrets are replaced."""
@@ -32,8 +65,15 @@ class Masks:
         hides_next = False
         for argument in arguments:
             flag, equals, _value = argument.partition("=")
-            is_secret = bool(_SECRET_FLAG.match(flag))
+            is_secret = _is_secret_flag(flag)
             hidden = f"{flag}={MASK}" if is_secret and equals else self.masked(argument)
             shown.append(MASK if hides_next and not argument.startswith("--") else hidden)
-            hides_next = is_secret and not equals
+            hides_next = is_secret and not equals and flag.startswith("-")
         return shown
+
+
+def _is_secret_flag(flag: str) -> bool:
+    """Whether a value after `flag` is a secret: ``--api-key``, ``hub.password`` of ``hub.password=…``."""
+    if any(letter.isspace() for letter in flag):  # a text, a program
+        return False
+    return _SECRET_FLAG.match(flag) is not None or is_secret_name(flag)

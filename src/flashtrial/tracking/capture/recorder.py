@@ -1,7 +1,7 @@
 """From bytes of a console to its records: whole lines, masked, bounded, numbered."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from flashtrial.protocol.records import RecordKind
@@ -28,6 +28,10 @@ class ConsoleRecorder:
         self._budget = ConsoleBudget(monotonic)
         self._assemblers: dict[str, LineAssembler] = {}
         self._count = 0
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Mask these, too, in what is fed from now on."""
+        self._masks.learn(secrets)
 
     def feed(self, stream: str, data: bytes) -> None:
         """What was written to `stream`."""

@@ -8,6 +8,7 @@ what is written to them would be lost. Runs in user processes: standard library 
 import contextlib
 import fcntl
 import os
+import select
 import stat
 import struct
 import sys
@@ -72,6 +73,19 @@ def copy_window_size(source: int, target: int) -> None:
     """Make terminal `target` as wide and high as `source`; nothing for what is no terminal."""
     with contextlib.suppress(OSError):
         fcntl.ioctl(target, termios.TIOCSWINSZ, fcntl.ioctl(source, termios.TIOCGWINSZ, bytes(_WINDOW.size)))
+
+
+def write_all(descriptor: int, data: bytes) -> bool:
+    """Write `data`, waiting as long as it takes; whether the other end still takes it."""
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(descriptor, rest) :]
+        except BlockingIOError:  # somebody made it so; it is not ours to change back
+            select.select([], [descriptor], [])
+        except OSError:
+            return False
+    return True
 
 
 def _groups() -> Iterator[tuple[tuple[int, ...], str]]:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeAlias
 
+from flashtrial.tracking.capture.masking import Masks
 from flashtrial.tracking.settings.resolution import EffectiveSettings
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,11 @@ class PartHost(Protocol):
     @property
     def is_owner(self) -> bool:
         """Whether this process opened the run: not a guest, nor one that got it by fork or pickling."""
+        ...
+
+    @property
+    def masks(self) -> Masks:
+        """What is a secret in this run."""
         ...
 
     def append(self, kind: str, body: Mapping[str, Any]) -> None:

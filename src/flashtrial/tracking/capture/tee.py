@@ -3,23 +3,22 @@
 ::
 
     run's process, its children ──▶ channel ──read──▶ write to the original ──▶ lines ──▶ records
-                 └── socket: finish ▶ ◀ done, broken
+                 └── socket: mask, finish ▶ ◀ done, broken
 
 Forwarding comes first and goes on for as long as anybody may write; recording ends with the run. Single-threaded.
 """
 
 import contextlib
 import os
-import select
 import selectors
 import socket
 import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from flashtrial.tracking.capture.assignment import FINISH, Piped
+from flashtrial.tracking.capture.assignment import FINISH, Piped, secrets_of
 from flashtrial.tracking.capture.recorder import ConsoleRecorder
-from flashtrial.tracking.capture.redirection import copy_window_size
+from flashtrial.tracking.capture.redirection import copy_window_size, write_all
 
 CHUNK_BYTES: Final = 256 * 1024
 # Of a program that writes line by line a few lines are taken at once: less than anybody sees on a terminal, and each
@@ -62,6 +61,8 @@ class Tee:
         self._control: socket.socket | None = control
         self._recorder: ConsoleRecorder | None = recorder
         self._ledger = ledger
+        self._heard = b""  # of a message that is not complete
+        self._is_told_to_finish = False
         self._monotonic = monotonic
         self._selector = selectors.DefaultSelector()
         self._is_finishing = False
@@ -83,6 +84,8 @@ class Tee:
                     self._listen()
                 else:
                     came += self._pass_on(key.data)
+            if self._is_told_to_finish:
+                self._begin_to_finish()
             self._look_around()
             if 0 < came < LITTLE_BYTES:
                 time.sleep(GATHER_S)
@@ -105,9 +108,10 @@ class Tee:
         if not data:
             self._forget(number)
             return 0
-        if number not in self._broken and not _write_all(piped.original, data):
+        if number not in self._broken and not write_all(piped.original, data):
             self._broken.add(number)
             self._tell(f"broken {number}\n")
+        self._listen()  # a secret is told before it is printed, so that it is known by now
         if self._recorder is not None:
             self._recorder.feed(piped.stream, data)
         return len(data)
@@ -120,24 +124,32 @@ class Tee:
         os.close(piped.original)
 
     def _listen(self) -> None:
-        assert self._control is not None
+        if self._control is None:
+            return
         try:
-            said = self._control.recv(4096)
+            said = self._control.recv(64 * 1024)
         except BlockingIOError:
             return
         except OSError:
             said = b""
-        if FINISH in said:
-            self._drain()
-            self._is_finishing = True
-            self._settles_at = self._monotonic() + SETTLE_S
-            self._ends_at = self._monotonic() + FACTS_PATIENCE_S
+        *messages, self._heard = (self._heard + said).split(b"\n")
+        for message in messages:
+            self._is_told_to_finish |= message + b"\n" == FINISH
+            if self._recorder is not None:
+                self._recorder.learn(secrets_of(message))
         if not said:
             self._selector.unregister(self._control)
             self._control.close()
             self._control = None
             if self._ends_at is None:  # it died; what it started may have something to say still
                 self._ends_at = self._monotonic() + ORPHAN_GRACE_S
+
+    def _begin_to_finish(self) -> None:
+        self._is_told_to_finish = False
+        self._drain()
+        self._is_finishing = True
+        self._settles_at = self._monotonic() + SETTLE_S
+        self._ends_at = self._monotonic() + FACTS_PATIENCE_S
 
     def _drain(self) -> None:
         """Take what was written before the channels were given back; what others write now may be part of it."""
@@ -170,16 +182,3 @@ class Tee:
         if self._control is not None:
             with contextlib.suppress(OSError):  # it is gone, or never listens
                 self._control.send(message.encode("ascii"))
-
-
-def _write_all(descriptor: int, data: bytes) -> bool:
-    """Write `data`, waiting as long as it takes; whether the other end still takes it."""
-    rest = memoryview(data)
-    while rest:
-        try:
-            rest = rest[os.write(descriptor, rest) :]
-        except BlockingIOError:  # somebody made it so; it is not ours to change back
-            select.select([], [descriptor], [])
-        except OSError:
-            return False
-    return True

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 
@@ -42,6 +43,12 @@ class Alert:
     level: AlertLevel
     wait_s: float
     url: str | None = None
+
+    def masked(self, masked: Callable[[str], str]) -> "Alert":
+        """The same without its secrets, which `masked` takes out of a text."""
+        return replace(
+            self, title=masked(self.title), text=masked(self.text), url=masked(self.url) if self.url else None
+        )
 
     def to_value(self) -> dict[str, JsonValue]:
         """What stands in the record."""

@@ -17,6 +17,7 @@ from urllib.parse import quote
 from flashtrial.core import env
 from flashtrial.core.errors import FlashtrialError
 from flashtrial.protocol.records import RecordKind
+from flashtrial.tracking.capture.masking import Masks
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.tracking.capture.run_parts import RunPart, RunParts
 from flashtrial.tracking.journal.outbox import OutboxUnwritable
@@ -81,6 +82,7 @@ class Run:
         self._is_at_exit = False
         self._alerts = AlertGate()
         self._report: FinishReport | None = None
+        self.masks = Masks()
         self._share = share_of(self, writer, is_guest=role is Role.GUEST)
 
     @property
@@ -160,8 +162,10 @@ class Run:
 
     def update_config(self, config: Mapping[str, Any]) -> None:
         """Merge `config` deeply over the run's. Raises `RunFinished` and `ConfigurationError`."""
-        news = self.settings.kept_config(parse_config(config))
+        parsed = parse_config(config)
+        news = self.settings.kept_config(parsed)
         with self._lock:
+            self.masks.learn(self.settings.secrets_of(parsed))
             self._check_open()
             self._writer.append(RecordKind.CONFIG, {"set": news})
 
@@ -186,7 +190,8 @@ class Run:
             self._check_open()
             if not self._alerts.passes(said):
                 return False
-            self._writer.append(_DATA, {"name": ALERT, "type": ALERT, "step": None, "value": said.to_value()})
+            value = said.masked(self.masks.masked).to_value()
+            self._writer.append(_DATA, {"name": ALERT, "type": ALERT, "step": None, "value": value})
         extra = {"action": "alert", "run_id": self.id}
         logger.log(said.level.for_logging, "%s: %s", said.title, said.text, extra=extra)
         return True
@@ -304,7 +309,7 @@ class Run:
 
     def _write_end(self, ending: RunStatus, reason: str | None) -> None:
         if self._role is not Role.MEMBER:
-            said = {"reason": text(reason)} if reason else {}
+            said = {"reason": self.masks.masked(text(reason))} if reason else {}
             self._writer.append(RecordKind.STATE, {"status": ending.value, **said, **guest_mark(self._role)})
 
     def _ending_by(self, error: BaseException | None, reason: str | None = None) -> tuple[RunStatus, str | None]:

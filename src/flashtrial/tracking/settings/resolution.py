@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from flashtrial.core import env
 from flashtrial.core.errors import ConfigurationError
-from flashtrial.core.masking import masked_config
+from flashtrial.core.masking import masked_config, secrets_of_config
 from flashtrial.protocol.records import JsonValue
 from flashtrial.tracking.settings.files import read_home_settings, read_project_settings
 from flashtrial.tracking.settings.limits import OutboxLimits
@@ -121,6 +121,10 @@ class EffectiveSettings:
     def kept_config(self, config: JsonValue) -> JsonValue:
         """What of a configuration may be written down: all of it but its secrets."""
         return masked_config(config) if self.mask_secrets and isinstance(config, dict) else config
+
+    def secrets_of(self, config: JsonValue) -> set[str]:
+        """What is left out of it, and is not to stand in lines, reasons and alerts either."""
+        return secrets_of_config(config) if self.mask_secrets and isinstance(config, dict) else set()
 
     def sync_environment(self, environment: Mapping[str, str]) -> dict[str, str]:
         """`environment` for the sync process that these settings ask for."""
