@@ -214,6 +214,33 @@ class Journal:
         if descriptor >= 0:
             os.close(descriptor)
 
+    def revive(self) -> bool:
+        """Put the segment that is being written back where somebody removed it; whether that had to be done.
+
+        Its records are read from the open file, which lives as long as it is open; closed segments cannot be had back.
+        Raises `OutboxUnwritable` when it cannot be put back.
+        """
+        with self._lock:
+            if self._busy or self._tail[0] < 0 or self.path.exists():
+                return False
+            self._busy = True
+            try:
+                if self._unsettled_bytes:
+                    self._settle()
+                descriptor, seq, size, number = self._tail
+                content = Path(f"/proc/self/fd/{descriptor}").read_bytes()[:size]
+                ensure_private_dir(self._outbox)
+                renewed, _ = _create_locked(self.path, content)
+                self._tail = (renewed, seq, size, number)
+                os.close(descriptor)
+            except OSError as error:
+                raise OutboxUnwritable(f"{self.path} could not be put back: {error.strerror}") from error
+            finally:
+                self._busy = False
+                if self._deferred or self._closes_after_append:
+                    self._catch_up()
+        return True
+
     def _make_room(self, kind: str, length: int) -> None:
         """Go on in a new segment where this one is large enough; see to it that the outbox keeps to its limit.
 

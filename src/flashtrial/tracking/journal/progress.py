@@ -164,7 +164,7 @@ def _append_lines(path: Path, lines: Sequence[dict[str, object]]) -> None:
 def _lines(path: Path) -> list[bytes]:
     try:
         return path.read_bytes().splitlines()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
@@ -200,7 +200,7 @@ def _status_path(outbox: Path) -> Path:
 def _read_json(path: Path) -> object:
     try:
         return json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
 
 

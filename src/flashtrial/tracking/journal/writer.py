@@ -54,6 +54,7 @@ class RunWriter:
         self._journal: Journal | None = None
         self._writer_id = ""
         self._next_check = 0.0
+        self._is_said_removed = False
 
     @property
     def writer_id(self) -> str:
@@ -94,6 +95,7 @@ class RunWriter:
     def see_to_sync(self) -> None:
         """Start the sync process (or thread) where there is none; also one that was killed is missed here."""
         self._next_check = time.monotonic() + SYNC_CHECK_EVERY_S
+        self.is_removed()
         if self.settings.courier is Courier.WORKER:
             return
         environment = self.settings.sync_environment(env.snapshot())
@@ -104,6 +106,30 @@ class RunWriter:
                 self._hand_over_token()
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
             logger.warning("no sync process: %s; records stay on the disk", error, extra={"action": "sync_not_started"})
+
+    def is_removed(self) -> bool:
+        """Whether somebody removed the journal under the run, and it could not be written again, as it is else."""
+        try:
+            if self._journal is not None and self._journal.revive():
+                logger.warning(
+                    "the journal of run %s was removed from %s while it is written; it was put back, but segments "
+                    "before the last one, and files that waited for their upload, are gone unless they were sent",
+                    self.run_id,
+                    self.settings.outbox,
+                    extra={"action": "journal_put_back"},
+                )
+        except OutboxUnwritable as error:
+            if not self._is_said_removed:
+                logger.error(
+                    "the journal of run %s was removed while it is written, and what is logged is lost: %s",
+                    self.run_id,
+                    error,
+                    extra={"action": "journal_removed"},
+                )
+            self._is_said_removed = True
+            return True
+        self._is_said_removed = False
+        return False
 
     def _hand_over_token(self) -> None:
         """The sync process that runs may have been started by somebody with other settings."""

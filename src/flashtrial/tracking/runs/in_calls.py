@@ -5,7 +5,7 @@ inside user processes.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Final, Protocol
 
@@ -13,9 +13,10 @@ from flashtrial.core import env
 from flashtrial.process import call_tracking
 from flashtrial.process.call_tracking import CallTracking
 from flashtrial.protocol.child import RunDefaults, RunNote
-from flashtrial.tracking.journal.outbox import journal_path
+from flashtrial.tracking.capture.masking import Masks
 from flashtrial.tracking.journal.writer import RunWriter
-from flashtrial.tracking.runs.delivery import wait_for_delivery
+from flashtrial.tracking.runs.arrivals import wait_for_delivery
+from flashtrial.tracking.runs.places import destinations_of
 
 MOST_LAST: Final = 256
 _NONE: Final = RunDefaults()
@@ -30,6 +31,9 @@ class RunInCall(Protocol):
     @property
     def url(self) -> str: ...
 
+    @property
+    def masks(self) -> Masks: ...
+
     def finish_at_exit(self, error: BaseException | None) -> None: ...
 
 
@@ -43,10 +47,16 @@ class CallShare:
         self._is_guest = is_guest
         self._last: dict[str, float] = {}
         calls.touched(self)
+        run.masks.tell(calls.learned)
 
     @property
     def run_id(self) -> str:
         return self._run.id
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        """What the run's configuration hides: the worker, which records what is printed, masks it, too."""
+        return self._run.masks.learned
 
     def logged(self, numbers: Mapping[str, float]) -> None:
         """The run got new values; `numbers` is not kept."""
@@ -63,11 +73,11 @@ class CallShare:
         self._run.finish_at_exit(None if self._is_guest else error)
 
     def _unsent(self) -> int:
-        """Records of this process that no server has confirmed; a journal that is gone was sent to its end."""
+        """Records of this process that some destination has not confirmed."""
         writer = self._writer
-        outbox = writer.settings.outbox
-        pending = wait_for_delivery(outbox, writer.writer_id, writer.last_seq, 0.0, _nothing_to_see_to).pending
-        return pending if journal_path(outbox, writer.writer_id).exists() else 0
+        writers = {writer.writer_id: writer.last_seq}
+        settings = writer.settings
+        return wait_for_delivery(settings.outbox, writers, destinations_of(settings), 0.0, _nothing_to_see_to).pending
 
 
 def share_of(run: RunInCall, writer: RunWriter, *, is_guest: bool) -> CallShare | None:

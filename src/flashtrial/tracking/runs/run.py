@@ -12,26 +12,26 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from flashtrial.core import env
 from flashtrial.core.errors import FlashtrialError
 from flashtrial.protocol.records import RecordKind
-from flashtrial.tracking.capture.masking import Masks
 from flashtrial.protocol.trials import RunStatus
+from flashtrial.tracking.capture.masking import Masks
 from flashtrial.tracking.capture.run_parts import RunPart, RunParts
 from flashtrial.tracking.journal.outbox import OutboxUnwritable
 from flashtrial.tracking.journal.writer import JOINING, RunWriter
 from flashtrial.tracking.runs.alerts import NAME as ALERT
 from flashtrial.tracking.runs.alerts import AlertGate, parse_alert
 from flashtrial.tracking.runs.arguments import parse_config, parse_step, parse_tags
-from flashtrial.tracking.runs.delivery import FinishReport, wait_for_all
+from flashtrial.tracking.runs.arrivals import wait_for_delivery
+from flashtrial.tracking.runs.delivery import FinishReport
 from flashtrial.tracking.runs.endings import TERMINATED, ending_by, parse_ending
 from flashtrial.tracking.runs.identity import Role, guest_mark
 from flashtrial.tracking.runs.in_calls import share_of
 from flashtrial.tracking.runs.open_runs import OpenRuns
+from flashtrial.tracking.runs.places import destinations_of, page_of
 from flashtrial.tracking.runs.terminations import PATIENCE_S
-from flashtrial.tracking.settings.address import find_address
 from flashtrial.tracking.settings.ranks import is_distributed
 from flashtrial.tracking.settings.resolution import EffectiveSettings
 from flashtrial.tracking.values import Exhibits, Other, parse_logged, text
@@ -99,9 +99,8 @@ class Run:
 
     @property
     def url(self) -> str:
-        """The run's page, at the server as far as it is known now."""
-        settings = self._writer.settings
-        return f"{find_address(settings.home, url=settings.url).url}/runs/{quote(self.id, safe='')}"
+        """The run's page, at the server as far as it is known now; else the address of where its records go."""
+        return page_of(self.id, self._writer.settings)
 
     @property
     def tags(self) -> list[str]:
@@ -165,8 +164,8 @@ class Run:
         parsed = parse_config(config)
         news = self.settings.kept_config(parsed)
         with self._lock:
-            self.masks.learn(self.settings.secrets_of(parsed))
             self._check_open()
+            self.masks.learn(self.settings.secrets_of(parsed))
             self._writer.append(RecordKind.CONFIG, {"set": news})
 
     def alert(
@@ -336,8 +335,11 @@ class Run:
 
     def _wait(self, status: RunStatus, timeout_s: float) -> FinishReport:
         writer = self._writer
-        writers = {writer.writer_id: writer.last_seq, **self._other_writers}
-        delivery = wait_for_all(writer.settings.outbox, writers, timeout_s, writer.see_to_sync)
+        gone = writer.last_seq if writer.is_removed() else 0
+        writers = {**self._other_writers, **({} if gone else {writer.writer_id: writer.last_seq})}
+        delivery = wait_for_delivery(
+            writer.settings.outbox, writers, destinations_of(writer.settings), timeout_s, writer.see_to_sync
+        )
         return FinishReport(
             run_id=self.id,
             url=self.url,
@@ -346,11 +348,13 @@ class Run:
             sent=delivery.sent,
             refused=delivery.refused,
             pending=delivery.pending,
-            lost=writer.lost,
+            lost=writer.lost + gone,
             outage=delivery.outage,
             is_in_worker=writer.settings.worker_id is not None,
             files_pending=delivery.files_pending,
             files_refused=delivery.files_refused,
+            dropped=delivery.dropped,
+            arrivals=delivery.arrivals,
         )
 
 
@@ -360,7 +364,7 @@ open_runs: OpenRuns[Run] = OpenRuns()
 def _is_worth_a_warning(report: FinishReport, waited_s: float) -> bool:
     """Whether a user who does not look at the report must hear of it: Python shows warnings where nobody set it up."""
     waits = (report.pending or report.files_pending) and waited_s > 0 and not report.is_in_worker
-    return bool(report.lost or report.refused or report.files_refused or waits)
+    return bool(report.lost or report.refused or report.dropped or report.files_refused or waits)
 
 
 def _wait_s(settings: EffectiveSettings, said_s: float | None, wait: bool | None) -> float:
