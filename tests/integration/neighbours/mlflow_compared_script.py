@@ -11,7 +11,7 @@ from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag, ViewType
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
 FILTERS = [
@@ -55,6 +55,16 @@ FILTERS = [
     "metrics.acc LIKE '0%'",
     "attributes.status = 'FINISHED' OR metrics.acc > 1",
     "metrics.acc",
+    "dataset.name = 'train set'",
+    "datasets.name != 'train set'",
+    "dataset.name LIKE 'train%' AND dataset.context = 'eval'",
+    "dataset.name ILIKE 'TEST%'",
+    "dataset.digest IN ('d1', 'd2')",
+    "dataset.digest NOT IN ('d1', 'd2')",
+    "dataset.context = 'training' AND metrics.acc > 0.3",
+    "dataset.name = 5",
+    "dataset.name > 'a'",
+    "dataset.source = 'x'",
     "params.model = 'it''s'",
     'params.model = "it\'s"',
 ]
@@ -71,6 +81,7 @@ ORDERS = [
     ["status", "start_time"],
     ["bogus.acc"],
     ["metrics.acc SIDEWAYS"],
+    ["dataset.name"],
 ]
 
 
@@ -103,6 +114,11 @@ def make_runs(client: MlflowClient, experiment: str) -> list[str]:
         metrics += [Metric("with space", 1.0, 10, 0), Metric("with/slash", float(number), 10, 0)]
         params += [Param("model", model)] if model is not None else []
         client.log_batch(run_id, metrics=metrics, params=params)
+    used = [(0, "train set", "d1", "training"), (1, "train set", "d2", "eval"), (1, "test set", "d3", None)]
+    used += [(3, "test set", "d3", "eval"), (3, "test set", "d3", "training"), (3, "test set", "d3", "eval")]
+    for place, name, digest, context in used:
+        told = [InputTag("mlflow.data.context", context)] if context is not None else []
+        client.log_inputs(found[place], [DatasetInput(Dataset(name, digest, "local", "s", schema="{}"), told)])
     client.set_terminated(found[0], "FINISHED", end_time=3000)
     client.set_terminated(found[1], "FAILED", end_time=4000)
     client.set_terminated(found[2], "KILLED", end_time=3500)
@@ -128,6 +144,18 @@ def pages(client: MlflowClient, experiment: str) -> list[list[str]]:
         token = page.token
         if not token:
             return found
+
+
+def inputs(client: MlflowClient, experiment: str) -> dict[str, Any]:
+    """The data sets of each run, as runs that are found tell of them."""
+    return {
+        str(run.info.run_name): sorted(
+            [*vars(each.dataset).values(), *((tag.key, tag.value) for tag in each.tags)]
+            for each in run.inputs.dataset_inputs
+        )
+        for run in client.search_runs([experiment])
+        if run.inputs is not None
+    }
 
 
 def lasts(client: MlflowClient, experiment: str) -> dict[str, Any]:
@@ -250,6 +278,7 @@ def main() -> None:
     found = {
         "searches": searches(client, first),
         "pages": pages(client, first),
+        "inputs": inputs(client, first),
         "lasts": lasts(client, second),
         "parameters": parameters(client, second),
         "nested": nested(second),

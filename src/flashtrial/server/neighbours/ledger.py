@@ -8,7 +8,7 @@ import contextlib
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import orjson
@@ -159,10 +159,18 @@ class Ledger:
 
     def merge_fact(self, run_id: str, name: str, news: Mapping[str, JsonValue]) -> None:
         """Change entries of a fact that is a map; None takes an entry out."""
+
+        def merged(before: JsonValue) -> JsonValue:
+            both = {**(before if isinstance(before, dict) else {}), **news}
+            return {key: value for key, value in both.items() if value is not None}
+
+        self.change_fact(run_id, name, merged)
+
+    def change_fact(self, run_id: str, name: str, change: Callable[[JsonValue], JsonValue]) -> None:
+        """Say what `change` makes of what was said before (None: nothing); nobody else says anything meanwhile."""
         with self.writing() as connection:
             row = connection.execute("SELECT value FROM facts WHERE run_id = ? AND name = ?", (run_id, name)).fetchone()
-            merged = {**(orjson.loads(row[0]) if row else {}), **news}
-            _put(connection, run_id, name, {key: value for key, value in merged.items() if value is not None})
+            _put(connection, run_id, name, change(orjson.loads(row[0]) if row else None))
 
     def _own_value(self, name: str) -> bytes:
         if name not in self._own:

@@ -13,7 +13,7 @@ import orjson
 
 from flashtrial.core.clock import Clock
 from flashtrial.server.neighbours.ledger import Ledger
-from flashtrial.server.neighbours.mlflow_errors import EXISTS, INVALID, MISSING, MlflowError
+from flashtrial.server.neighbours.mlflow_errors import EXISTS, INVALID, MISSING, STATE, MlflowError
 from flashtrial.server.neighbours.runs import Runs
 
 ACTIVE, DELETED = "active", "deleted"
@@ -62,7 +62,10 @@ class Experiments:
 
     def find(self, number: object) -> Experiment:
         """Raises `MlflowError`."""
-        found = self._one("number = ?", int(str(number))) if str(number).isdecimal() and len(str(number)) < 19 else None
+        text = str(number)
+        if not (text.isascii() and text.isdecimal()):
+            raise MlflowError(f"Invalid experiment ID {text!r:.100}. Experiment ID must be a valid integer.", INVALID)
+        found = self._one("number = ?", int(text)) if len(text) < 19 else None
         if found is None:
             raise MlflowError(f"No Experiment with id={str(number)[:100]} exists", MISSING)
         return found
@@ -95,16 +98,27 @@ class Experiments:
     def rename(self, experiment: Experiment, name: object) -> None:
         """Give it another name; its runs stay in their project. Raises `MlflowError`."""
         name = _checked_name(name)
-        if self.named(name) is not None:
+        if experiment.stage == DELETED:
+            raise MlflowError("Cannot rename a non-active experiment.", STATE)
+        if (other := self.named(name)) is not None and other.number != experiment.number:
             raise MlflowError(f"Experiment(name={name}) already exists.", EXISTS)
         self._change(experiment, "name = ?", name)
 
     def set_stage(self, experiment: Experiment, stage: str) -> None:
-        """Delete or restore it."""
+        """Delete or restore it. Raises `MlflowError` where it is so already."""
+        if experiment.stage == stage:
+            raise MlflowError(f"No Experiment with id={experiment.number} exists that is not {stage}", MISSING)
         self._change(experiment, "stage = ?", stage)
 
     def change_tags(self, experiment: Experiment, news: Mapping[str, str | None]) -> None:
-        """Change tags; None takes one out."""
+        """Change tags; None takes one out. Raises `MlflowError`."""
+        if experiment.stage == DELETED:
+            raise MlflowError(
+                f"The experiment {experiment.number} must be in the 'active' state. Current state is deleted.", INVALID
+            )
+        for key in news.keys() - experiment.tags.keys():
+            if news[key] is None:
+                raise MlflowError(f"No tag with name: {key[:250]} in experiment with id {experiment.number}", MISSING)
         tags = {key: value for key, value in {**experiment.tags, **news}.items() if value is not None}
         self._change(experiment, "tags = ?", orjson.dumps(tags))
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from flashtrial.server.neighbours.mlflow_errors import INVALID, MlflowError
 
+DATASETS = "datasets"
+
 
 class Asked(StrEnum):
     """What is searched."""
@@ -31,6 +33,7 @@ _KINDS = {
     "attr": "info",
     "run": "info",
 }
+_RUN_KINDS = {"dataset": DATASETS, DATASETS: DATASETS}
 _ALIASES = {"created": "start_time", "run name": "run_name"}
 _TEXTS = {
     Asked.RUNS: {"run_id", "run_uuid", "run_name", "experiment_id", "user_id", "status", "artifact_uri"},
@@ -38,15 +41,22 @@ _TEXTS = {
 }
 _LIFE = {"lifecycle_stage"}
 _NUMBERS = {Asked.RUNS: {"start_time", "end_time"}, Asked.EXPERIMENTS: {"creation_time", "last_update_time"}}
+_DATASET_TEXTS = {"name", "digest", "context"}
 _TEXT_SIGNS = {"=", "!=", "LIKE", "ILIKE", "IN", "NOT IN", "IS NULL", "IS NOT NULL"}
 _NUMBER_SIGNS = {"=", "!=", ">", ">=", "<", "<=", "IS NULL", "IS NOT NULL"}
 
 
 def kind_and_name(head: str | None, name: str, asked: Asked) -> tuple[str, str]:
-    """The kind of a field (``metrics``, ``params``, ``tags``, ``info``) and its name. Raises `MlflowError`."""
-    kind = "info" if head is None else _KINDS.get(head.strip().lower())
+    """The kind of a field (``metrics``, ``params``, ``tags``, ``datasets``, ``info``), and its name.
+
+    Raises `MlflowError`.
+    """
+    kinds = _KINDS | (_RUN_KINDS if asked is Asked.RUNS else {})
+    kind = "info" if head is None else kinds.get(head.strip().lower())
     if kind is None:
-        raise MlflowError(f"Invalid entity type {head!r:.100}: one of {', '.join(sorted(set(_KINDS)))}", INVALID)
+        raise MlflowError(f"Invalid entity type {head!r:.100}: one of {', '.join(sorted(kinds))}", INVALID)
+    if kind == DATASETS and name not in _DATASET_TEXTS:
+        raise MlflowError(f"Invalid dataset key {name!r:.100}: one of {', '.join(sorted(_DATASET_TEXTS))}", INVALID)
     if kind != "info":
         return kind, name
     name = _ALIASES.get(name.lower(), name)
@@ -60,7 +70,8 @@ def check_comparison(field: tuple[str, str], sign: str, value: Any, asked: Asked
     """Raises `MlflowError` for a comparison that makes no sense for the field."""
     kind, name = field
     is_number = kind == "metrics" or (kind == "info" and name in _NUMBERS[asked])
-    if sign not in (_NUMBER_SIGNS if is_number else _TEXT_SIGNS):
+    signs = _NUMBER_SIGNS if is_number else _TEXT_SIGNS
+    if sign not in signs or (kind == DATASETS and sign.startswith("IS")):
         raise MlflowError(f"Invalid comparator {sign!r} for {kind} {name!r:.100}", INVALID)
     values = value if isinstance(value, list) else [] if value is None else [value]
     if any(isinstance(each, str) == is_number for each in values):

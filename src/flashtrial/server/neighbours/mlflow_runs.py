@@ -4,7 +4,6 @@ Every metric value is a record of its own, known by name, value, time and step: 
 twice is kept once, however a client cuts its batches.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
@@ -17,10 +16,11 @@ from flashtrial.server.neighbours.fresh_runs import FreshRuns
 from flashtrial.server.neighbours.ledger import Ledger
 from flashtrial.server.neighbours.mlflow_errors import INVALID, MlflowError, no_run
 from flashtrial.server.neighbours.mlflow_experiments import ACTIVE, DELETED, Experiment, Experiments, key_values
+from flashtrial.server.neighbours.mlflow_inputs import joined_inputs, parsed_inputs
 from flashtrial.server.neighbours.mlflow_latest import Latest
 from flashtrial.server.neighbours.mlflow_shown import FACTS, INPUTS, TAGS, Shown, ShownRuns, tags_of
 from flashtrial.server.neighbours.recorder import Entry, Recorder
-from flashtrial.server.neighbours.runs import Runs, as_float
+from flashtrial.server.neighbours.runs import Runs
 from flashtrial.server.records import MAX_INT64, MAX_NAME_CHARS
 from flashtrial.server.views import RunView
 from flashtrial.tracking.runs.names import readable_name
@@ -115,7 +115,7 @@ class MlflowRuns:
 
     def delete_tag(self, said: Mapping[str, Any]) -> None:
         """Take a tag away."""
-        view, key = self._writable(said), str(said.get("key"))
+        view, key = self._writable(said), str(said["key"])
         tags = self._ledger.fact(view["id"], TAGS)
         if key not in tags_of(view, tags if isinstance(tags, dict) else {}):
             raise MlflowError(f"No tag with name: {key[:250]} in run with id {view['id']}", "RESOURCE_DOES_NOT_EXIST")
@@ -123,15 +123,13 @@ class MlflowRuns:
 
     def add_inputs(self, said: Mapping[str, Any]) -> None:
         """Remember which data sets a run used; the same one twice is one."""
-        view = self.view(_run_id(said))
-        before = self._ledger.fact(view["id"], INPUTS)
-        known = {json.dumps(item, sort_keys=True): item for item in (before if isinstance(before, list) else [])}
-        known |= {json.dumps(item, sort_keys=True): item for item in _list(said.get("datasets"))}
-        self._ledger.set_fact(view["id"], INPUTS, list(known.values()))
+        view = self._writable(said)
+        if news := parsed_inputs(said.get("datasets")):
+            self._ledger.change_fact(view["id"], INPUTS, lambda before: joined_inputs(before, news))
 
     def _writable(self, said: Mapping[str, Any]) -> RunView:
         """The run that is meant, which nobody has deleted."""
-        view = self.view(_run_id(said))
+        view = self.view(said["run_id"])
         facts = self._ledger.fact(view["id"], FACTS)
         is_deleted = isinstance(facts, dict) and facts.get("stage") == DELETED
         if is_deleted or self._experiments.is_deleted(view["project"]):
@@ -140,7 +138,7 @@ class MlflowRuns:
 
     def _make(self, run_id: str, experiment: Experiment, said: Mapping[str, Any]) -> None:
         tags = key_values(said.get("tags"))
-        name = str(said.get("run_name") or tags.get(RUN_NAME) or readable_name(run_id))
+        name = _name(said, tags) or readable_name(run_id)
         start_ms = _whole(said.get("start_time")) or self._now()
         self._ledger.set_fact(run_id, FACTS, {"user_id": said.get("user_id") or None, "start_time": start_ms})
         self._ledger.set_fact(run_id, TAGS, {key: value for key, value in tags.items() if key != RUN_NAME})
@@ -166,9 +164,11 @@ class MlflowRuns:
         if not isinstance(name, str) or not name:
             raise MlflowError("Metric name cannot be None.", INVALID)
         try:
-            number = as_float(value if isinstance(value, str) else float(value))  # type: ignore[arg-type]
-        except (TypeError, ValueError, KeyError):
+            number = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
             raise MlflowError(f"Got invalid value {value!r:.100} for metric {name!r:.100}", INVALID) from None
+        if said.get("timestamp") is None:
+            raise MlflowError(f"Missing value for required parameter 'timestamp' of metric {name!r:.100}", INVALID)
         time_ms, step = _whole(said.get("timestamp")), _whole(said.get("step") or 0)
         kind = RecordKind.SYSTEM if name.startswith(SYSTEM_PREFIX) else RecordKind.METRIC
         return Entry(kind, time_ms or 0, {"step": step, "values": {name: number}}, once=True)
@@ -205,8 +205,18 @@ def _is_of(tag: str, old: Mapping[str, str]) -> bool:
     return old.get(name) == value
 
 
-def _run_id(said: Mapping[str, Any]) -> object:
-    return said.get("run_id") or said.get("run_uuid")
+def _name(said: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+    """The name that a new run is given; empty where it is given none. Raises `MlflowError`."""
+    name, tagged = said.get("run_name"), tags.get(RUN_NAME)
+    if name is not None and not isinstance(name, str):
+        raise MlflowError(f"Invalid value {name!r:.100} for parameter 'run_name': it is a text", INVALID)
+    if name and tagged and name != tagged:
+        raise MlflowError(
+            f"Both 'run_name' argument and '{RUN_NAME}' tag are specified, but with different values "
+            f"(run_name={name!r:.100}, {RUN_NAME}={tagged!r:.100}).",
+            INVALID,
+        )
+    return name or tagged or ""
 
 
 def _params(said: object) -> dict[str, str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flashtrial.server.neighbours.mlflow_errors import INVALID, MlflowError
-from flashtrial.server.neighbours.mlflow_fields import Asked, check_comparison, kind_and_name
+from flashtrial.server.neighbours.mlflow_fields import DATASETS, Asked, check_comparison, kind_and_name
 
 MAX_CHARS = 10_000
 
@@ -31,7 +31,7 @@ _WORDS = ("AND", "LIKE", "ILIKE", "IN", "NOT", "IS", "NULL")
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A metric, a parameter, a tag, or something of the run itself (`kind` ``info``)."""
+    """A metric, a parameter, a tag, the data sets, or something of the run itself (`kind` ``info``)."""
 
     kind: str
     name: str
@@ -64,7 +64,10 @@ def parse_filter(said: object, asked: Asked = Asked.RUNS) -> list[Term]:
 
 def holds(values: Mapping[str, Mapping[str, Any]], terms: Sequence[Term]) -> bool:
     """Whether all terms hold for something with `values` by kind: metrics, params, tags, info."""
-    return all(_holds(values.get(term.field.kind, {}).get(term.field.name), term) for term in terms)
+    return all(
+        any(_holds(each, term) for each in _all_of(values.get(term.field.kind, {}).get(term.field.name)))
+        for term in terms
+    )
 
 
 def parse_order(said: object, asked: Asked = Asked.RUNS) -> list[tuple[Field, bool]]:
@@ -173,7 +176,15 @@ def _order(said: str, asked: Asked) -> tuple[Field, bool]:
     text = re.sub(r"\s(asc|desc)$", "", text, flags=re.IGNORECASE).strip()
     if not _ONE_NAME.fullmatch(text):
         raise MlflowError(f"Invalid order_by clause {said[:200]!r}", INVALID)
-    return _field(text, asked), descending
+    field = _field(text, asked)
+    if field.kind == DATASETS:
+        raise MlflowError("runs are not ordered by their data sets", INVALID)
+    return field, descending
+
+
+def _all_of(actual: Any) -> list[Any]:
+    """What may hold: any of several data sets, or the one value."""
+    return actual if isinstance(actual, list) else [actual]
 
 
 def _holds(actual: Any, term: Term) -> bool:

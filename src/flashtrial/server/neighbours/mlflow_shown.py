@@ -7,6 +7,7 @@ from flashtrial.protocol.mlflow_params import params_of
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.server.neighbours.ledger import Ledger
 from flashtrial.server.neighbours.mlflow_experiments import ACTIVE, DELETED, Experiment
+from flashtrial.server.neighbours.mlflow_inputs import searchable_inputs
 from flashtrial.server.neighbours.mlflow_latest import Latest, higher
 from flashtrial.server.neighbours.runs import LastPoint, Runs
 from flashtrial.server.views import RunView
@@ -65,6 +66,7 @@ def searchable(shown: Shown) -> dict[str, dict[str, Any]]:
         "params": {item["key"]: item["value"] for item in data["params"]},
         "tags": {item["key"]: item["value"] for item in data["tags"]},
         "info": info,
+        "datasets": searchable_inputs(shown["inputs"]["dataset_inputs"]),
     }
 
 

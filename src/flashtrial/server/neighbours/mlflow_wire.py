@@ -81,8 +81,8 @@ class MlflowWire:
 
     def history(self, said: Mapping[str, Any]) -> dict[str, Any]:
         """The points of one metric: a page of them, or all where no `max_results` is named. Raises `MlflowError`."""
-        view = self.runs.view(said.get("run_id") or said.get("run_uuid"))
-        name = _metric_key(said)
+        view = self.runs.view(said["run_id"])
+        name = str(said["metric_key"])
         most = None if said.get("max_results") in (None, "") else _most(said, MAX_RESULTS)
         points, more = self.reader.logged(view["id"], name, _mark(said), most)
         return {
@@ -92,7 +92,7 @@ class MlflowWire:
 
     def bulk_interval(self, run_ids: list[str], said: Mapping[str, Any]) -> dict[str, Any]:
         """Points of one metric of several runs, thinned so that lows and highs stay. Raises `MlflowError`."""
-        name, most = _metric_key(said), min(_whole(said, "max_results", 2500), MAX_RESULTS)
+        name, most = str(said["metric_key"]), _most(said, 2500)
         start = _whole(said, "start_step", 0) if said.get("start_step") not in (None, "") else None
         end = _whole(said, "end_step", 0) if said.get("end_step") not in (None, "") else None
         if start is not None and end is not None and start > end:
@@ -104,8 +104,10 @@ class MlflowWire:
         return {"metrics": found}
 
     def _experiments_of(self, ids: object) -> list[Experiment]:
-        if not isinstance(ids, list):
+        if ids is None:
             return []
+        if not isinstance(ids, list):
+            raise MlflowError(f"Invalid value {ids!r:.100} for parameter 'experiment_ids': it is a list", INVALID)
         wanted = {str(each) for each in ids}
         return [each for each in self.experiments.all() if str(each.number) in wanted]
 
@@ -170,13 +172,6 @@ def _points(name: str, columns: Columns) -> orjson.Fragment:
         rows = zip(part.steps.tolist(), part.times_ms.tolist(), part.values.tolist(), strict=True)
         parts.append(orjson.dumps([_point(name, *row) for row in rows])[1:-1])
     return orjson.Fragment(b"[%b]" % b",".join(parts))
-
-
-def _metric_key(said: Mapping[str, Any]) -> str:
-    name = said.get("metric_key")
-    if not isinstance(name, str) or not name:
-        raise MlflowError("Missing value for required parameter 'metric_key'", INVALID)
-    return name
 
 
 def _whole(said: Mapping[str, Any], name: str, default: int) -> int:

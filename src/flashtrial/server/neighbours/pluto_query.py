@@ -9,7 +9,7 @@ from flashtrial.core.clock import utc_from_ms
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.server.neighbours.pluto_filter import BadFilter, in_order, matches
 from flashtrial.server.neighbours.pluto_runs import DISPLAY_PREFIX, TO_PLUTO, PlutoRuns, Unwanted
-from flashtrial.server.neighbours.runs import NumberedRun, Point, Runs, as_float
+from flashtrial.server.neighbours.runs import NumberedRun, Point, Runs
 from flashtrial.server.neighbours.wire_json import BadJson, loads_map
 
 MAX_LISTED = 200
@@ -68,7 +68,7 @@ class PlutoQuery:
             "status": TO_PLUTO[RunStatus(view["status"])],
             "tags": view["tags"],
             "config": view["config"],
-            "summaryMetrics": {name: as_float(value) for name, value in view["summary"].items()},
+            "summaryMetrics": {name: float(value) for name, value in view["summary"].items()},
             "createdAt": _iso(view["created_ms"]),
             "updatedAt": _iso(view["updated_ms"]),
             "url": page_of(run, base),

@@ -19,7 +19,6 @@ from flashtrial.server.storage.logged import Mark, logged_page
 from flashtrial.server.views import RunDetail, RunQuery, RunView
 
 ALL_POINTS = 1_000_000_000
-_NUMBERS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 Point: TypeAlias = "tuple[int, int, float]"
 LastPoint: TypeAlias = "tuple[int, int, float]"  # step, time in ms, value
@@ -77,7 +76,7 @@ class Runs:
     ) -> list[Point]:
         """(step, time_ms, value) by ascending step; NaN and infinities as floats."""
         found = views.metric_points(self._path, run_id, name, start=start, end=end, limit=max(limit, 4))
-        return [(step, time_ms, as_float(value)) for step, time_ms, value in found]
+        return [(step, time_ms, float(value)) for step, time_ms, value in found]
 
     def logged(self, run_id: str, name: str, mark: Mark, limit: int | None) -> tuple[Columns, Mark | None]:
         """Points as they were logged, several at one step too, by time; and where the next page begins."""
@@ -121,11 +120,6 @@ class Runs:
     def _reading(self) -> Iterator[sqlite3.Connection]:
         with contextlib.closing(sqlite.connect(self._path, read_only=True)) as connection:
             yield connection
-
-
-def as_float(value: float | str) -> float:
-    """A number as answers have it, where NaN and infinities are words, as a float."""
-    return _NUMBERS[value] if isinstance(value, str) else float(value)
 
 
 def id_from(prefix: str, *parts: str) -> str:

@@ -5,7 +5,7 @@ Reads a GET's question from the query string and a POST's from its JSON body, an
 """
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from fastapi import APIRouter, Request, Response
@@ -14,12 +14,14 @@ from starlette.concurrency import run_in_threadpool
 from flashtrial.server.answers import json_answer
 from flashtrial.server.commit_queue import NotRunning, QueueFull
 from flashtrial.server.neighbours.mlflow_errors import BUSY, INVALID, MISSING, NO_ENDPOINT, MlflowError
-from flashtrial.server.neighbours.mlflow_experiments import ACTIVE, DELETED, key_values
+from flashtrial.server.neighbours.mlflow_experiments import ACTIVE, DELETED, Experiment, key_values
 from flashtrial.server.neighbours.mlflow_wire import MlflowWire
 from flashtrial.server.neighbours.recorder import NotStored
 from flashtrial.server.neighbours.wire_json import BadJson, loads_map
 
 PREFIXES = ("/api/2.0/mlflow", "/ajax-api/2.0/mlflow")
+
+SERVED = "of MLflow there are experiments, runs, metrics, parameters, tags, data sets and artifacts"
 
 Said: TypeAlias = Mapping[str, Any]
 Answering: TypeAlias = Callable[[Said, bytes], object]
@@ -43,7 +45,7 @@ def unknown() -> APIRouter:
     routes = APIRouter(include_in_schema=False)
 
     def nothing_here(path: str) -> Response:
-        return error(MlflowError(f"this server has no MLflow endpoint {path[:200]!r}", NO_ENDPOINT))
+        return error(MlflowError(f"{path[:200]!r} is not served here: {SERVED}", NO_ENDPOINT))
 
     for prefix in ("/api/2.0", "/api/3.0", "/ajax-api/2.0", "/ajax-api/3.0"):
         for name in ("mlflow", "mlflow-artifacts"):
@@ -53,12 +55,17 @@ def unknown() -> APIRouter:
     return routes
 
 
-def add(routes: APIRouter, method: str, path: str, answer: Answering) -> None:
-    """Answer `path` with the JSON of what `answer` gives for the question and its bytes, on a thread."""
+def add(routes: APIRouter, method: str, path: str, answer: Answering, needs: Sequence[str] = ()) -> None:
+    """Answer `path` with the JSON of what `answer` gives for the question and its bytes, on a thread.
+
+    A question without one of `needs` is refused.
+    """
 
     async def route(request: Request) -> Response:
         body = await request.body()
-        return await run_in_threadpool(answered, lambda: json_answer(answer(_said(request, body), body)))
+        return await run_in_threadpool(
+            answered, lambda: json_answer(answer(_complete(_said(request, body), needs), body))
+        )
 
     routes.add_api_route(path, route, methods=[method], name=f"mlflow {path}")
 
@@ -87,46 +94,53 @@ def _said(request: Request, body: bytes) -> dict[str, Any]:
     return {name: query.getlist(name) if name in _LISTS and name != "run_id" else query[name] for name in query}
 
 
+def _complete(said: dict[str, Any], needs: Sequence[str]) -> dict[str, Any]:
+    """`said`, which has all that is needed. Raises `MlflowError`."""
+    if said.get("run_id") in (None, "") and said.get("run_uuid"):  # what clients before MLflow 1 say
+        said = {**said, "run_id": said["run_uuid"]}
+    for name in needs:
+        if said.get(name) in (None, ""):
+            raise MlflowError(f"Missing value for required parameter {name!r}.", INVALID)
+    return said
+
+
 def _add_experiments(routes: APIRouter, prefix: str, wire: MlflowWire) -> None:
     experiments = wire.experiments
 
+    def find(said: Said) -> Experiment:
+        return experiments.find(said["experiment_id"])
+
     def create(said: Said, _: bytes) -> object:
-        return {"experiment_id": str(experiments.create(said.get("name"), key_values(said.get("tags"))).number)}
+        return {"experiment_id": str(experiments.create(said["name"], key_values(said.get("tags"))).number)}
 
     def get(said: Said, _: bytes) -> object:
-        return {"experiment": experiments.find(said.get("experiment_id")).shown()}
+        return {"experiment": find(said).shown()}
 
     def get_by_name(said: Said, _: bytes) -> object:
-        found = experiments.named(said.get("experiment_name"))
+        found = experiments.named(said["experiment_name"])
         if found is None:
-            raise MlflowError(f"Could not find experiment with name '{said.get('experiment_name')}'", MISSING)
+            raise MlflowError(f"Could not find experiment with name '{said['experiment_name']}'", MISSING)
         return {"experiment": found.shown()}
 
-    def update(said: Said, _: bytes) -> object:
-        experiments.rename(experiments.find(said.get("experiment_id")), said.get("new_name"))
-        return {}
-
-    def stage(name: str) -> Answering:
-        def move(said: Said, _: bytes) -> object:
-            experiments.set_stage(experiments.find(said.get("experiment_id")), name)
+    def on(path: str, change: Callable[[Said], None], *needs: str) -> None:
+        def answer(said: Said, _: bytes) -> object:
+            change(said)
             return {}
 
-        return move
+        add(routes, "POST", f"{prefix}/experiments/{path}", answer, ("experiment_id", *needs))
 
-    def tag(said: Said, _: bytes) -> object:
+    def tag(said: Said) -> None:
         value = said.get("value")
-        news = {str(said.get("key")): None if value is None else str(value)}
-        experiments.change_tags(experiments.find(said.get("experiment_id")), news)
-        return {}
+        experiments.change_tags(find(said), {str(said["key"]): "" if value is None else str(value)})
 
-    add(routes, "POST", f"{prefix}/experiments/create", create)
-    add(routes, "GET", f"{prefix}/experiments/get", get)
-    add(routes, "GET", f"{prefix}/experiments/get-by-name", get_by_name)
-    add(routes, "POST", f"{prefix}/experiments/update", update)
-    add(routes, "POST", f"{prefix}/experiments/delete", stage(DELETED))
-    add(routes, "POST", f"{prefix}/experiments/restore", stage(ACTIVE))
-    add(routes, "POST", f"{prefix}/experiments/set-experiment-tag", tag)
-    add(routes, "POST", f"{prefix}/experiments/delete-experiment-tag", tag)
+    add(routes, "POST", f"{prefix}/experiments/create", create, ("name",))
+    add(routes, "GET", f"{prefix}/experiments/get", get, ("experiment_id",))
+    add(routes, "GET", f"{prefix}/experiments/get-by-name", get_by_name, ("experiment_name",))
+    on("update", lambda said: experiments.rename(find(said), said["new_name"]), "new_name")
+    on("delete", lambda said: experiments.set_stage(find(said), DELETED))
+    on("restore", lambda said: experiments.set_stage(find(said), ACTIVE))
+    on("set-experiment-tag", tag, "key")
+    on("delete-experiment-tag", lambda said: experiments.change_tags(find(said), {str(said["key"]): None}), "key")
     for method in ("GET", "POST"):
         add(routes, method, f"{prefix}/experiments/search", lambda said, _: wire.search_experiments(said))
 
@@ -136,41 +150,44 @@ def _add_runs(routes: APIRouter, prefix: str, wire: MlflowWire) -> None:
 
     def stage(name: str) -> Answering:
         def move(said: Said, _: bytes) -> object:
-            runs.set_stage(said.get("run_id"), name)
+            runs.set_stage(said["run_id"], name)
             return {}
 
         return move
 
     def get(said: Said, _: bytes) -> object:
-        return {"run": runs.show(runs.view(said.get("run_id") or said.get("run_uuid")))}
+        return {"run": runs.show(runs.view(said["run_id"]))}
+
+    def update(said: Said, _: bytes) -> object:
+        return {"run_info": runs.update(said)["info"]}
 
     add(routes, "POST", f"{prefix}/runs/create", lambda said, body: {"run": runs.create(said, body)})
-    add(routes, "POST", f"{prefix}/runs/update", lambda said, _: {"run_info": runs.update(said)["info"]})
-    add(routes, "GET", f"{prefix}/runs/get", get)
+    add(routes, "POST", f"{prefix}/runs/update", update, ("run_id",))
+    add(routes, "GET", f"{prefix}/runs/get", get, ("run_id",))
     add(routes, "POST", f"{prefix}/runs/search", lambda said, _: wire.search_runs(said))
-    add(routes, "POST", f"{prefix}/runs/delete", stage(DELETED))
-    add(routes, "POST", f"{prefix}/runs/restore", stage(ACTIVE))
+    add(routes, "POST", f"{prefix}/runs/delete", stage(DELETED), ("run_id",))
+    add(routes, "POST", f"{prefix}/runs/restore", stage(ACTIVE), ("run_id",))
 
 
 def _add_logging(routes: APIRouter, prefix: str, wire: MlflowWire) -> None:
     runs = wire.runs
 
-    def on(path: str, act: Callable[[Said], None]) -> None:
+    def on(path: str, act: Callable[[Said], None], *needs: str) -> None:
         def answer(said: Said, _: bytes) -> object:
             act(said)
             return {}
 
-        add(routes, "POST", f"{prefix}/runs/{path}", answer)
+        add(routes, "POST", f"{prefix}/runs/{path}", answer, ("run_id", *needs))
 
     def one(what: str) -> Callable[[Said], None]:
         """A request that brings one thing is a batch of it."""
-        return lambda said: runs.log({"run_id": said.get("run_id") or said.get("run_uuid"), what: [said]})
+        return lambda said: runs.log({"run_id": said["run_id"], what: [said]})
 
     on("log-batch", runs.log)
-    on("log-metric", one("metrics"))
-    on("log-parameter", one("params"))
-    on("set-tag", one("tags"))
-    on("delete-tag", runs.delete_tag)
+    on("log-metric", one("metrics"), "key", "value", "timestamp")
+    on("log-parameter", one("params"), "key")
+    on("set-tag", one("tags"), "key")
+    on("delete-tag", runs.delete_tag, "key")
     on("log-inputs", runs.add_inputs)
 
 
@@ -183,5 +200,5 @@ def _add_metrics(routes: APIRouter, prefix: str, wire: MlflowWire) -> None:
 
     # The client looks there for artifacts, too; here nothing is a logged model.
     add(routes, "POST", f"{prefix}/logged-models/search", lambda *_: {"models": []})
-    add(routes, "GET", f"{prefix}/metrics/get-history", lambda said, _: wire.history(said))
-    add(routes, "GET", f"{prefix}/metrics/get-history-bulk-interval", bulk)
+    add(routes, "GET", f"{prefix}/metrics/get-history", lambda said, _: wire.history(said), ("run_id", "metric_key"))
+    add(routes, "GET", f"{prefix}/metrics/get-history-bulk-interval", bulk, ("run_ids", "metric_key"))
