@@ -17,7 +17,7 @@ def export(
 
 def take_in(home: Path, source: Path, echo: Callable[[str], None]) -> bool:
     """Import what an export wrote; whether all of it could be. Raises what `import_runs` raises."""
-    from flashtrial.server.exchange.transfer import import_runs
+    from flashtrial.server.exchange.intake import import_runs
     from flashtrial.server.settings import ServerSettings
 
     done = import_runs(ServerSettings(home), source)
@@ -28,8 +28,8 @@ def take_in(home: Path, source: Path, echo: Callable[[str], None]) -> bool:
 
 
 def back_up(home: Path, target: Path, echo: Callable[[str], None]) -> None:
-    """Copy the database and the contents of files. Raises what `transfer.back_up` raises."""
-    from flashtrial.server.exchange.transfer import back_up as copy
+    """Copy the database and the contents of files. Raises what `backups.back_up` raises."""
+    from flashtrial.server.exchange.backups import back_up as copy
     from flashtrial.server.settings import ServerSettings
 
     blobs = copy(ServerSettings(home), target)

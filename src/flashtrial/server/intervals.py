@@ -76,6 +76,25 @@ class IntervalSet:
         """The intervals in ascending order, both ends inside."""
         return zip(self._firsts, self._lasts, strict=True)
 
+    @classmethod
+    def of(cls, intervals: Iterable[tuple[int, int]]) -> "IntervalSet":
+        """The set of `intervals`, both ends inside, in ascending order. Raises `DamagedIntervals` for others."""
+        found = cls()
+        for first, last in intervals:
+            if not 0 <= first <= last or (found._firsts and first < found.highest + 2):
+                raise DamagedIntervals("intervals ascend, and none touches another")
+            found._firsts.append(first)
+            found._lasts.append(last)
+        return found
+
+    def covers(self, other: "IntervalSet") -> bool:
+        """Whether each member of `other` is one of this set."""
+        for first, last in other.intervals():
+            place = bisect_left(self._lasts, last)
+            if place == len(self._lasts) or self._firsts[place] > first:
+                return False
+        return True
+
     def encode(self) -> bytes:
         """LEB128 numbers: for each interval the distance from the end of the one before, and its length less one."""
         out = bytearray()

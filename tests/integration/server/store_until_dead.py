@@ -14,7 +14,8 @@ from pathlib import Path
 
 from flashtrial.core.clock import SystemClock
 from flashtrial.protocol.records import Batch, encode_batches, encode_record
-from flashtrial.server.exchange.transfer import back_up, import_runs
+from flashtrial.server.exchange.backups import back_up
+from flashtrial.server.exchange.intake import import_runs
 from flashtrial.server.files.blobs import BlobKey, BlobStore
 from flashtrial.server.ingest_body import parse_msgpack
 from flashtrial.server.repository import Repository

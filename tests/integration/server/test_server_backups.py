@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flashtrial.core import sqlite
-from flashtrial.server.exchange.transfer import back_up
+from flashtrial.server.exchange.backups import back_up
 from flashtrial.server.settings import ServerSettings
 from testkit.waiting import wait_until
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from flashtrial.server.exchange.transfer import Format, export_runs, import_runs
+from flashtrial.server.exchange.intake import import_runs
+from flashtrial.server.exchange.transfer import Format, export_runs
 from flashtrial.server.files.blobs import BlobStore
 from flashtrial.server.files.cleanup import remove_forgotten
 from flashtrial.server.files.rows import named_hashes

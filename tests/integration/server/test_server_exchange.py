@@ -2,6 +2,8 @@
 
 import hashlib
 import math
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,10 @@ from typer.testing import CliRunner
 
 from flashtrial.cli.main import app
 from flashtrial.protocol.records import encode_record
-from flashtrial.server.exchange.transfer import Format, NoSuchRuns, NothingToImport, back_up, export_runs, import_runs
+from flashtrial.server.exchange.archive import DamagedExport
+from flashtrial.server.exchange.backups import back_up
+from flashtrial.server.exchange.intake import AnotherRun, NothingToImport, import_runs
+from flashtrial.server.exchange.transfer import Format, NoSuchRuns, export_runs
 from flashtrial.server.neighbours.ledger import ledger_beside
 from flashtrial.server.settings import ServerSettings
 from flashtrial.server.views import console_lines, metric_points, read_run, read_runs, verify_counts
@@ -20,11 +25,11 @@ CONTENT = b"weights"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
-@pytest.fixture
-def filled(flashtrial_home: Path) -> ServerSettings:
+@pytest.fixture(scope="module")
+def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home of two runs: numbers of every kind, output, data, a file, attempts, tags."""
-    settings = ServerSettings(flashtrial_home)
-    with tracking_server(flashtrial_home) as server:
+    settings = ServerSettings(tmp_path_factory.mktemp("pattern") / "home")
+    with tracking_server(settings.home) as server:
         values = [0.1, math.nan, math.inf, -math.inf, 1e308, -0.0]
         steps = [0, 1, 2, 1, 2, 3]
         points = [
@@ -45,7 +50,23 @@ def filled(flashtrial_home: Path) -> ServerSettings:
     blob = settings.blobs_dir / SHA256[:2] / SHA256
     blob.parent.mkdir(parents=True, exist_ok=True)
     blob.write_bytes(CONTENT)
-    return settings
+    return settings.home
+
+
+@pytest.fixture
+def filled(pattern: Path, flashtrial_home: Path) -> ServerSettings:
+    """A copy of that home, this test's own."""
+    shutil.copytree(pattern, flashtrial_home)
+    return ServerSettings(flashtrial_home)
+
+
+@pytest.fixture(scope="module")
+def exports(pattern: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Format, Path]:
+    """That home exported, in each format."""
+    folder = tmp_path_factory.mktemp("exports")
+    for kind in Format:
+        export_runs(ServerSettings(pattern), folder / kind, kind)
+    return {kind: folder / kind for kind in Format}
 
 
 def _told(settings: ServerSettings, run_id: str) -> dict[str, Any]:
@@ -149,3 +170,130 @@ def test_a_backup_knows_which_lines_of_mlflow_clients_it_has(filled: ServerSetti
     (tmp_path / "copy.db.neighbours").rename(ledger_beside(restored.db_path))
     with tracking_server(restored.home) as server:
         assert server.request(*create).json()["error_code"] == "RESOURCE_ALREADY_EXISTS"
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def _lose_a_line(path: Path) -> None:
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+
+
+LISTED = [
+    *(
+        (Format.JSON, name, harm)
+        for name in ("records.ndjson", "beside.ndjson")
+        for harm in (_cut, _flip, _lose_a_line)
+    ),
+    *((Format.JSON, f"blobs/{SHA256[:2]}/{SHA256}", harm) for harm in (_cut, _flip, Path.unlink)),
+    *((Format.CSV, "metrics.csv", harm) for harm in (_cut, _flip, _lose_a_line, Path.unlink)),
+    *((Format.PARQUET, "data.parquet", harm) for harm in (_cut, _flip, Path.unlink)),
+    *((Format.JSON, "export.json", harm) for harm in (_cut,)),
+]
+# Older exports, and those of other programs, have no list of what belongs to them.
+UNLISTED = [
+    (Format.JSON, "records.ndjson", _cut),
+    (Format.JSON, "beside.ndjson", _cut),
+    (Format.JSON, f"blobs/{SHA256[:2]}/{SHA256}", _flip),
+    *((Format.CSV, f"{name}.csv", _cut) for name in ("runs", "metrics", "console")),
+    (Format.CSV, "data.csv", Path.unlink),
+    (Format.PARQUET, "metrics.parquet", _cut),
+]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [*((*case, True) for case in LISTED), *((*case, False) for case in UNLISTED)],
+    ids=lambda case: "-".join(getattr(value, "__name__", str(value)[:14]) for value in case),
+)
+def test_what_is_cut_or_damaged_is_refused_before_anything_is_changed(
+    exports: dict[Format, Path], tmp_path: Path, case: tuple[Format, str, Callable[[Path], None], bool]
+) -> None:
+    kind, name, harm, is_listed = case
+    shutil.copytree(exports[kind], tmp_path / "out")
+    harm(tmp_path / "out" / name)
+    if not is_listed:
+        (tmp_path / "out" / "export.json").unlink()
+    other = ServerSettings(tmp_path / "other")
+    with pytest.raises(DamagedExport, match=r"again|cut or damaged"):
+        import_runs(other, tmp_path / "out")
+    assert not other.home.exists()
+
+
+def test_an_export_that_was_cut_off_says_so(filled: ServerSettings, tmp_path: Path) -> None:
+    export_runs(filled, tmp_path / "out", Format.JSON)
+    (tmp_path / "out" / "beside.ndjson").unlink()
+    (tmp_path / "out" / "beside.ndjson").mkdir()  # where the next one fails
+    with pytest.raises(OSError, match=r"beside\.ndjson"):
+        export_runs(filled, tmp_path / "out", Format.JSON)
+    with pytest.raises(DamagedExport, match="was not finished: export it again"):
+        import_runs(ServerSettings(tmp_path / "other"), tmp_path / "out")
+
+
+def test_what_was_changed_on_purpose_goes_in_without_the_list(filled: ServerSettings, tmp_path: Path) -> None:
+    export_runs(filled, tmp_path / "out", Format.JSON)
+    records = tmp_path / "out" / "records.ndjson"
+    records.write_bytes(records.read_bytes().replace(b'"first"', b'"other"'))
+    other = ServerSettings(tmp_path / "other")
+    with pytest.raises(DamagedExport, match=r"delete .*export\.json"):
+        import_runs(other, tmp_path / "out")
+    (tmp_path / "out" / "export.json").unlink()
+    import_runs(other, tmp_path / "out")
+    assert [run["name"] for run in read_runs(other.db_path)] == ["r2", "other"]
+
+
+@pytest.mark.parametrize("kind", list(Format))
+def test_another_run_of_the_same_id_is_never_mixed_in(
+    exports: dict[Format, Path], tmp_path: Path, kind: Format
+) -> None:
+    other = ServerSettings(tmp_path / "other")
+    with tracking_server(other.home) as server:
+        server.ingest(batch("r2", state(9, "running", project="else"), metric(10, {"x": 5.0}), writer_id="stranger"))
+    with pytest.raises(AnotherRun, match=r"r2 is here already.*--run.*FLASHTRIAL_HOME"):
+        import_runs(other, exports[kind])
+    assert [(run["id"], run["project"]) for run in read_runs(other.db_path)] == [("r2", "else")]
+    assert not list(other.blobs_dir.glob("*/*"))
+
+
+@pytest.mark.parametrize("kind", list(Format))
+def test_runs_taken_in_where_they_came_from_stay_as_they_are(
+    filled: ServerSettings, tmp_path: Path, kind: Format
+) -> None:
+    export_runs(filled, tmp_path / "out", kind)
+    with tracking_server(filled.home) as server:
+        server.ingest(batch("r2", state(40, "failed", reason="later"), writer_id="w2"))
+    before = [(_told(filled, run_id), verify_counts(filled.db_path, run_id)) for run_id in ("r1", "r2")]
+    assert import_runs(filled, tmp_path / "out").stored == 0
+    assert [(_told(filled, run_id), verify_counts(filled.db_path, run_id)) for run_id in ("r1", "r2")] == before
+
+
+def test_a_run_that_was_removed_is_there_again(filled: ServerSettings, tmp_path: Path) -> None:
+    export_runs(filled, tmp_path / "out", Format.JSON)
+    before = _told(filled, "r1")
+    with tracking_server(filled.home) as server:
+        assert server.request("DELETE", "/api/v1/runs/r1").status == 200
+    assert not (filled.blobs_dir / SHA256[:2] / SHA256).exists()
+    assert import_runs(filled, tmp_path / "out").refused == 0
+    assert _told(filled, "r1") == before
+    assert (filled.blobs_dir / SHA256[:2] / SHA256).read_bytes() == CONTENT
+
+
+def test_secrets_are_as_the_home_wants_them(filled: ServerSettings, tmp_path: Path) -> None:
+    """Whoever keeps them on purpose moves them, too."""
+    kept = ServerSettings(tmp_path / "kept", mask_secrets=False)
+    with tracking_server(kept.home, mask_secrets=False) as server:
+        server.ingest(batch("s", state(1, "running", config={"api_key": "k"})))
+    export_runs(kept, tmp_path / "out", Format.JSON, run_ids=["s"])
+    for masks, shown in ((False, "k"), (True, "***")):
+        other = ServerSettings(tmp_path / f"other-{masks}", mask_secrets=masks)
+        import_runs(other, tmp_path / "out")
+        run = read_run(other.db_path, "s")
+        assert run is not None
+        assert run["config"] == {"api_key": shown}

@@ -6,6 +6,7 @@ writer named `imported`. Parquet needs pyarrow, which is asked for only here.
 
 import csv
 import math
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -137,14 +138,24 @@ def write_csv(path: Path, table: Table, rows: Iterable[Row]) -> None:
 
 
 def read_csv(path: Path, table: Table) -> Iterator[Row]:
-    """The rows that `write_csv` wrote."""
+    """The rows that `write_csv` wrote. Raises ValueError, KeyError, TypeError and `csv.Error` for others."""
     csv.field_size_limit(2**31 - 1)
     with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
+        for row in csv.DictReader(file, strict=True):
             yield {name: _parsed(row[name], is_whole) for name, is_whole in table.columns.items()}
+    if not _ends_in_a_line(path):
+        raise ValueError(f"{path.name} ends inside a line")
 
 
-def _parsed(text: str, is_whole: bool | None) -> Any:
+def _ends_in_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-min(1, path.stat().st_size), os.SEEK_END)
+        return file.read(1) in (b"\n", b"\r")
+
+
+def _parsed(text: str | None, is_whole: bool | None) -> Any:
+    if text is None:
+        raise ValueError("a row has too few columns")
     if is_whole is None:
         return {"NaN": text, "Infinity": text, "-Infinity": text}.get(text) or float(text)
     return int(text) if is_whole else text

@@ -1,47 +1,41 @@
-"""Exports to a directory, imports from one, and backups of a whole home, while a server runs or not."""
+"""Exports of runs to a directory, while a server runs or not."""
 
-import contextlib
-import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from flashtrial.core import files, sqlite
-from flashtrial.core.clock import SystemClock
 from flashtrial.core.errors import FlashtrialError
-from flashtrial.server.exchange import tables
+from flashtrial.server.exchange import archive, ledger_lines, standings, tables
+from flashtrial.server.exchange.archive import BLOBS
 from flashtrial.server.exchange.stored_records import records_of
-from flashtrial.server.ingest_body import parse_json
 from flashtrial.server.neighbours.ledger import ledger_beside
-from flashtrial.server.repository import Repository
 from flashtrial.server.settings import ServerSettings
 from flashtrial.server.storage.reading import reading
 
 RECORDS_FILE = "records.ndjson"
-BLOBS = "blobs"
-_RECORDS_AT_ONCE = 5_000
+BESIDE_FILE = "beside.ndjson"
 
 
 class Format(StrEnum):
-    """How runs are written: all their records, or tables."""
+    """How runs are written: all that is known of them, or tables."""
 
     JSON = "json"
     CSV = "csv"
     PARQUET = "parquet"
 
 
-class NothingToImport(FlashtrialError):
-    """Raised when there is nothing at a place that an export could have written."""
-
-
 class NoSuchRuns(FlashtrialError):
     """Raised when an export is asked for runs that are not there."""
+
+
+class NoPlaceForExport(FlashtrialError):
+    """Raised when an export is to go where a file lies that is no directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +45,6 @@ class Exported:
     runs: int
     records: int
     files: int
-
-
-@dataclass(frozen=True, slots=True)
-class Imported:
-    """What an import took in; `reasons` are some of why records were refused."""
-
-    stored: int
-    duplicates: int
-    refused: int
-    reasons: tuple[str, ...] = ()
 
 
 def export_runs(
@@ -75,14 +59,21 @@ def export_runs(
 
     Raises `NoSuchRuns`, `NoPyarrow`, OSError.
     """
-    target.mkdir(parents=True, exist_ok=True)
+    if target.exists() and not target.is_dir():
+        raise NoPlaceForExport(f"{target} is no directory: name one, or a new one")
+    wanted = list(run_ids)
     with reading(settings.db_path) as connection:
-        chosen = _chosen(connection, list(run_ids), project)
+        chosen = _chosen(connection, wanted, project)
+        target.mkdir(parents=True, exist_ok=True)
+        archive.open_list(target)
         if kind is Format.JSON:
-            records = _write_json(connection, chosen, target / RECORDS_FILE)
+            names, records = _write_json(connection, chosen, target)
+            _write_beside(connection, chosen, settings, target, all_runs=not wanted and project is None)
+            names.append(BESIDE_FILE)
         else:
-            records = _write_tables(connection, chosen, target, kind)
-        copied = _copy_blobs(connection, chosen, settings.blobs_dir, target / BLOBS)
+            names, records = _write_tables(connection, chosen, target, kind)
+        copied, hashes = _copy_contents(connection, chosen, settings.blobs_dir, target / BLOBS)
+    archive.close_list(target, names, hashes)
     return Exported(len(chosen), records, copied)
 
 
@@ -98,23 +89,37 @@ def _chosen(connection: sqlite3.Connection, run_ids: list[str], project: str | N
     return [run_id for run_id in known if run_id in run_ids] if run_ids else known
 
 
-def _write_json(connection: sqlite3.Connection, run_ids: Iterable[str], path: Path) -> int:
+def _write_json(connection: sqlite3.Connection, run_ids: Iterable[str], target: Path) -> tuple[list[str], int]:
+    records = (record for run_id in run_ids for record in records_of(connection, run_id))
+    return [RECORDS_FILE], _write_lines(target / RECORDS_FILE, records)
+
+
+def _write_beside(
+    connection: sqlite3.Connection, run_ids: list[str], settings: ServerSettings, target: Path, *, all_runs: bool
+) -> None:
+    """What no record tells: how runs stand, who controlled them, and what the neighbours' clients said."""
+    ledger = ledger_lines.lines_of(ledger_beside(settings.db_path), connection, run_ids, all_runs=all_runs)
+    _write_lines(target / BESIDE_FILE, chain(standings.lines_of(connection, run_ids), ledger))
+
+
+def _write_lines(path: Path, items: Iterable[dict[str, Any]]) -> int:
     count = 0
     with path.open("wb") as file:
-        for run_id in run_ids:
-            for record in records_of(connection, run_id):
-                file.write(orjson.dumps(record) + b"\n")
-                count += 1
+        for count, item in enumerate(items, 1):  # noqa: B007 - wanted after the loop
+            file.write(orjson.dumps(item) + b"\n")
     return count
 
 
-def _write_tables(connection: sqlite3.Connection, run_ids: list[str], target: Path, kind: Format) -> int:
+def _write_tables(
+    connection: sqlite3.Connection, run_ids: list[str], target: Path, kind: Format
+) -> tuple[list[str], int]:
     """One pass over the records for each table: nothing but one run is held in memory."""
     write = tables.write_csv if kind is Format.CSV else tables.write_parquet
     write(target / f"runs.{kind}", tables.RUNS, (tables.run_row(connection, run_id) for run_id in run_ids))
     for table in tables.TABLES[1:]:
         write(target / f"{table.name}.{kind}", table, _rows(connection, run_ids, table.name))
-    return sum(1 for run_id in run_ids for _ in records_of(connection, run_id))
+    names = [f"{table.name}.{kind}" for table in tables.TABLES]
+    return names, sum(1 for run_id in run_ids for _ in records_of(connection, run_id))
 
 
 def _rows(connection: sqlite3.Connection, run_ids: list[str], wanted: str) -> Iterator[tables.Row]:
@@ -125,125 +130,11 @@ def _rows(connection: sqlite3.Connection, run_ids: list[str], wanted: str) -> It
                     yield row
 
 
-def _copy_blobs(connection: sqlite3.Connection, run_ids: Iterable[str], source: Path, target: Path) -> int:
-    hashes = {
-        sha256
-        for run_id in run_ids
-        for (sha256,) in connection.execute(
-            "SELECT sha256 FROM files WHERE run = (SELECT number FROM runs WHERE id = ?)", (run_id,)
-        )
-    }
-    return sum(_copy_blob(source, target, sha256) for sha256 in hashes)
-
-
-def _copy_blob(source: Path, target: Path, sha256: str) -> bool:
-    """Copy one blob to where a store keeps it; False where it is not (yet) there, or in the target already."""
-    here, there = source / sha256[:2] / sha256, target / sha256[:2] / sha256
-    if not here.is_file() or there.exists():
-        return False
-    there.parent.mkdir(parents=True, exist_ok=True)
-    partial = there.with_suffix(".partial")
-    shutil.copyfile(here, partial)
-    partial.replace(there)
-    return True
-
-
-def import_runs(settings: ServerSettings, source: Path) -> Imported:
-    """Take in what `export_runs` wrote: a directory, or the file of records alone. Doing it twice changes nothing.
-
-    Raises `NothingToImport`, `NoPyarrow`, OSError.
-    """
-    items = _items(source)
-    if items is None:
-        raise NothingToImport(f"{source} holds no {RECORDS_FILE}, runs.csv or runs.parquet")
-    with _repository(settings) as repository:
-        totals = [_take_in(repository, some) for some in _pieces(items)]
-    if source.is_dir() and (source / BLOBS).is_dir():
-        for path in (source / BLOBS).glob("[0-9a-f][0-9a-f]/*"):
-            _copy_blob(source / BLOBS, settings.blobs_dir, path.name)
-    reasons = tuple(dict.fromkeys(reason for total in totals for reason in total.reasons))[:5]
-    return Imported(
-        sum(total.stored for total in totals),
-        sum(total.duplicates for total in totals),
-        sum(total.refused for total in totals),
-        reasons,
-    )
-
-
-@contextlib.contextmanager
-def _repository(settings: ServerSettings) -> Iterator[Repository]:
-    """A second writer beside a server's: each waits for the other's transactions, and neither remembers anything."""
-    repository = Repository(settings.db_path, SystemClock(), lambda _: None)
-    repository.start()
-    try:
-        yield repository
-    finally:
-        repository.stop()
-
-
-def _items(source: Path) -> Iterator[Any] | None:
-    file = source / RECORDS_FILE if source.is_dir() else source
-    if file.is_file():
-        return _lines(file)
-    for kind, read in ((Format.CSV, tables.read_csv), (Format.PARQUET, tables.read_parquet)):
-        if (source / f"runs.{kind}").is_file():
-            return (
-                record
-                for table in tables.TABLES
-                for record in tables.records_from(table.name, read(source / f"{table.name}.{kind}", table))
-            )
-    return None
-
-
-def _lines(path: Path) -> Iterator[Any]:
-    with path.open("rb") as file:
-        for line in file:
-            yield orjson.loads(line)
-
-
-def _pieces(items: Iterator[Any]) -> Iterator[list[Any]]:
-    while some := list(islice(items, _RECORDS_AT_ONCE)):
-        yield some
-
-
-def _take_in(repository: Repository, records: list[Any]) -> Imported:
-    parsed = parse_json(orjson.dumps(records))
-    results = repository.ingest(parsed.batches).result()
-    refused = [refusal.reason for result in results for refusal in result.refused]
-    refused += [reason for _, reason in parsed.refused_lines]
-    stored, duplicates = sum(each.stored for each in results), sum(each.duplicates for each in results)
-    return Imported(stored, duplicates, len(refused), tuple(refused[:5]))
-
-
-def back_up(settings: ServerSettings, target: Path) -> int:
-    """Copy the database into the file `target`, what the neighbours' protocols keep beside it into
-    ``<target>.neighbours``, and the contents of files into ``<target>.blobs``; how many of those.
-
-    A running server goes on meanwhile; what it stores during the copying is in it, or is not. Raises `NothingToImport`
-    where there is no database yet, and OSError.
-    """
-    if not settings.db_path.exists():
-        raise NothingToImport(f"there is no database in {settings.home} yet")
-    if not target.absolute().parent.exists():
-        files.ensure_private_dir(target.absolute().parent)
-    _copy_database(settings.db_path, target)
-    ledger = ledger_beside(settings.db_path)
-    if ledger.exists():  # after the database: a number that the ledger gave to a line must not be given again
-        _copy_database(ledger, target.with_name(target.name + ".neighbours"))
-    beside = target.with_name(target.name + ".blobs")
-    return sum(
-        _copy_blob(settings.blobs_dir, beside, path.name) for path in settings.blobs_dir.glob("[0-9a-f][0-9a-f]/*")
-    )
-
-
-def _copy_database(path: Path, target: Path) -> None:
-    partial = target.with_name(target.name + ".partial")
-    partial.unlink(missing_ok=True)
-    with (
-        contextlib.closing(sqlite.connect(path, read_only=True)) as source,
-        contextlib.closing(sqlite.connect(partial)) as copy,
-    ):
-        # In one step: a commit between two would make it begin again; in WAL it keeps nobody waiting.
-        source.backup(copy)
-        copy.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
-    partial.replace(target)
+def _copy_contents(
+    connection: sqlite3.Connection, run_ids: Iterable[str], source: Path, target: Path
+) -> tuple[int, list[str]]:
+    """How many contents were copied, and all that are there now: one may not have come yet."""
+    sql = "SELECT DISTINCT sha256 FROM files WHERE run = (SELECT number FROM runs WHERE id = ?)"
+    hashes = sorted({sha256 for run_id in run_ids for (sha256,) in connection.execute(sql, (run_id,))})
+    copied = sum(archive.copy_content(source, target, sha256) for sha256 in hashes)
+    return copied, [sha256 for sha256 in hashes if (target / sha256[:2] / sha256).is_file()]
