@@ -6,7 +6,7 @@ calls. It costs a look at an empty map where no run is touched. Runs inside chil
 
 import functools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from flashtrial.protocol.child import RunDefaults, RunNote
@@ -21,6 +21,11 @@ class TrackedRun(Protocol):
 
     @property
     def run_id(self) -> str: ...
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        """What its configuration hides."""
+        ...
 
     def note(self) -> RunNote:
         """How the run stands now."""
@@ -38,21 +43,35 @@ class CallTracking:
         self.defaults: RunDefaults | None = None
         self._touched: dict[TrackedRun, None] = {}
         self._tell: Callable[[str], None] | None = None
+        self._hide: Callable[[Sequence[str]], None] | None = None
 
-    def begin(self, defaults: RunDefaults | None, tell: Callable[[str], None] | None = None) -> None:
+    def begin(
+        self,
+        defaults: RunDefaults | None,
+        tell: Callable[[str], None] | None = None,
+        hide: Callable[[Sequence[str]], None] | None = None,
+    ) -> None:
         """A call begins; `defaults` are those of its `flashtrial.init()`.
 
-        `tell` gets the id of each run when the call touches it for the first time, in whatever thread did.
+        `tell` gets the id of each run when the call touches it for the first time, in whatever thread did; `hide` the
+        secrets of such a run, before that, and those that it has later.
         """
         self.defaults = defaults
         self._tell = tell
+        self._hide = hide
 
     def touched(self, run: TrackedRun) -> None:
         """The call that is under way opened `run` or logged to it."""
         if run not in self._touched:
             self._touched[run] = None
+            self.learned(run.secrets)
             if self._tell is not None:
                 self._tell(run.run_id)
+
+    def learned(self, secrets: Sequence[str]) -> None:
+        """A run has these secrets; between calls nobody needs to know."""
+        if secrets and self._hide is not None:
+            self._hide(secrets)
 
     def end(self, error: BaseException | None, *, ends_runs: bool) -> tuple[RunNote, ...]:
         """The call is over: how the runs stand that it touched, the newest first.
@@ -60,7 +79,7 @@ class CallTracking:
         With `ends_runs` they end with it. Best effort: what fails is said in the call's output and never changes how
         the call ended.
         """
-        self.defaults = self._tell = None
+        self.defaults = self._tell = self._hide = None
         if not self._touched:
             return ()
         runs, self._touched = list(self._touched), {}

@@ -14,11 +14,12 @@ import tempfile
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from flashtrial.process import blobs
 from flashtrial.process.call_spec import CallSpec
 from flashtrial.process.channel import Channel, ChannelClosed
+from flashtrial.process.child_process import ChildProcess
 from flashtrial.process.conversation import Conversation, Phase
 from flashtrial.process.exchange import TERM_GRACE_S, Exchange
 from flashtrial.process.memory import ResidentBytes
@@ -33,6 +34,7 @@ from flashtrial.protocol.child import (
     Raised,
     Ready,
     Returned,
+    Secrets,
     Touched,
     Yielded,
     encode,
@@ -54,39 +56,6 @@ class CallLimits:
 
 
 NO_LIMITS: Final = CallLimits()
-
-
-class ChildProcess(Protocol):
-    """A process that was made for us, by whatever means."""
-
-    @property
-    def pid(self) -> int: ...
-
-    @property
-    def pidfd(self) -> int | None:
-        """Readable when the process has ended; None where the platform has none (then the socket's end tells)."""
-        ...
-
-    @property
-    def is_doomed(self) -> bool:
-        """Whether it is over, or will be in a moment, because the process it lives from is."""
-        ...
-
-    def signal_leader(self, number: signal.Signals) -> None:
-        """Signal the process alone; nothing happens when it is gone."""
-        ...
-
-    def signal_group(self, number: signal.Signals) -> None:
-        """Signal the process and all that it started in its session; nothing happens when it is gone."""
-        ...
-
-    async def exit_code(self) -> int | None:
-        """Wait for the end, bury the process and its group; negative for a signal, None when nobody knows."""
-        ...
-
-    def close(self) -> None:
-        """Let go of descriptors; the process must be over."""
-        ...
 
 
 class Child:
@@ -283,13 +252,20 @@ class Child:
                 value = blobs.take(message.value, descriptors)
                 if self._exchange is not None and self.conversation.concerns(message.call_id):
                     self._exchange.sink.yielded(bytes(value))
-            case Touched():
-                if self._exchange is not None and self.conversation.concerns(message.call_id):
-                    self._exchange.sink.touched(message.run_id)
+            case Touched() | Secrets():
+                self._pass_on(message)
             case Ready():
                 pass
             case _:
                 raise ProtocolError(f"a child answers calls, it does not send {type(message).__name__}")
+
+    def _pass_on(self, message: Touched | Secrets) -> None:
+        if self._exchange is None or not self.conversation.concerns(message.call_id):
+            return
+        if isinstance(message, Touched):
+            self._exchange.sink.touched(message.run_id)
+        else:
+            self._exchange.sink.secrets(message.texts)
 
     def _settle(self, event: Returned | Raised, value: blobs.Blob) -> None:
         outcome = self.conversation.heard(event, value)

@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from flashtrial.process.head_and_tail import HeadAndTail
@@ -24,6 +24,10 @@ class RunConsole(Protocol):
 
     def output(self, data: bytes) -> None:
         """Some bytes that the call wrote."""
+        ...
+
+    def secrets(self, texts: Sequence[str]) -> None:
+        """What it may not show from now on."""
         ...
 
 
@@ -57,6 +61,11 @@ class OutputBuffer:
             said = b"" if self._is_of_run else self.text().encode()
             self._is_of_run = True
             self.console.touched(run_id, said)
+
+    def secrets(self, texts: Sequence[str]) -> None:
+        """What its console may not show; the caller's answer is the caller's own."""
+        if self.console is not None:
+            self.console.secrets(texts)
 
     def append(self, data: bytes) -> None:
         self._kept.add(data)

@@ -1,5 +1,6 @@
 """Where the parent puts what a call says before it is done."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 
@@ -17,6 +18,10 @@ class Sink(Protocol):
 
     def touched(self, run_id: str) -> None:
         """The call opened this run, or logged to it; told once for each run."""
+        ...
+
+    def secrets(self, texts: Sequence[str]) -> None:
+        """What no record of the call's output may show from now on; the output itself stays as it is."""
         ...
 
     def yielded(self, value: bytes) -> None:

@@ -23,6 +23,7 @@ MAX_FRAME_BYTES: Final = 1024 * 1024 * 1024
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024 if hasattr(os, "memfd_create") else MAX_FRAME_BYTES
 MAX_MESSAGE_CHARS: Final = 1024 * 1024
 MAX_RUN_ID_CHARS: Final = 1024
+MOST_SECRETS: Final = 1000
 # Where no descendant of a child can get out of its sight (it is their subreaper), it can tell that nobody else has the
 # pipe of a call that left nothing behind, and keeps it for the next call.
 KEEPS_PIPES: Final = sys.platform == "linux"
@@ -159,6 +160,14 @@ class Touched:
 
 
 @dataclass(frozen=True, slots=True)
+class Secrets:
+    """What the configurations of the call's runs hide; what it prints from now on is recorded without these texts."""
+
+    call_id: str
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Raised:
     """The call failed inside the child. `message` is ready to be shown: type, text and the user's own lines."""
 
@@ -201,7 +210,7 @@ class Status:
     exit_code: int | None
 
 
-Event = Ready | Returned | Yielded | Touched | Raised | Preloaded | Forked | Status | NotForked
+Event = Ready | Returned | Yielded | Touched | Secrets | Raised | Preloaded | Forked | Status | NotForked
 Message = Command | Event
 
 _TYPES: Final[tuple[type[Any], ...]] = (
@@ -219,6 +228,7 @@ _TYPES: Final[tuple[type[Any], ...]] = (
     Status,
     NotForked,
     Touched,
+    Secrets,
 )
 _NUMBERS: Final = {kind: number for number, kind in enumerate(_TYPES)}
 
@@ -255,6 +265,7 @@ _FIELDS: Final[dict[type[Any], tuple[Any, ...]]] = {
     Status: (int, (int, type(None))),
     NotForked: (str,),
     Touched: (str, str),
+    Secrets: (str, list),
 }
 
 
@@ -306,7 +317,15 @@ def _touched(call_id: str, run_id: str) -> Touched:
     return Touched(call_id, run_id)
 
 
+def _secrets(call_id: str, texts: list[object]) -> Secrets:
+    named = tuple(text for text in texts if isinstance(text, str) and text)
+    if len(named) != len(texts) or len(named) > MOST_SECRETS:
+        raise ValueError(f"secrets are at most {MOST_SECRETS} texts of a character and more")
+    return Secrets(call_id, named)
+
+
 _REVIVE: Final[dict[type[Any], Any]] = {
+    Secrets: _secrets,
     Touched: _touched,
     Raised: _raised,
     Preloaded: _preloaded,

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,13 +27,18 @@ class Recording:
         self._worker_id = worker_id
         self._writer: RunWriter | None = None
         self._recorder: ConsoleRecorder | None = None
+        self._masks = Masks()
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """These are masked in what is fed from now on, whatever run it is of."""
+        self._masks.learn(secrets)
 
     def begin(self, run_id: str) -> None:
         """What comes from now on is of this run."""
         self.end()
         now_ms = time.time_ns() // 1_000_000
         self._writer = RunWriter(run_id, self._settings(), {**JOINING, **_GUEST}, now_ms)
-        self._recorder = ConsoleRecorder(self._append, Masks())
+        self._recorder = ConsoleRecorder(self._append, self._masks)
 
     def feed(self, data: bytes) -> None:
         """What was printed; nothing while there is no run."""

@@ -9,10 +9,12 @@ The loop never waits for a disk. A call's lines are records of a guest's: the ru
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from flashtrial.protocol.child import MOST_SECRETS
 
 MOST_WAITING_BYTES: Final = 16 * 1024 * 1024
 _SETTLE_EVERY_S: Final = 0.5
@@ -20,12 +22,17 @@ _SETTLE_EVERY_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """`run_id` is set where the call touched a run."""
+    """`run_id` is set where the call touched a run, `secrets` are not shown from now on."""
 
     console: "CallConsole"
     data: bytes
     run_id: str | None = None
+    secrets: tuple[str, ...] = ()
     is_last: bool = False
+
+    @property
+    def is_output(self) -> bool:
+        return self.run_id is None and not self.secrets and not self.is_last
 
 
 class RunConsoles:
@@ -51,8 +58,8 @@ class RunConsoles:
             self._thread = None
 
     def _put(self, said: _Said) -> bool:
-        """Whether it will be recorded: a flood that the disk does not keep up with is cut."""
-        if self._put_bytes - self._taken_bytes > MOST_WAITING_BYTES and not said.is_last:
+        """Whether it will be recorded: output is cut that the disk does not keep up with, what is said of it never."""
+        if self._put_bytes - self._taken_bytes > MOST_WAITING_BYTES and said.is_output:
             return False
         if self._thread is None:
             self._thread = threading.Thread(target=self._record, name="run-consoles", daemon=True)
@@ -78,6 +85,8 @@ class RunConsoles:
             if said.console not in open_consoles:
                 open_consoles[said.console] = Recording(self._outbox, self._worker_id)
             recording = open_consoles[said.console]
+            if said.secrets:
+                recording.learn(said.secrets)
             if said.run_id is not None:
                 recording.begin(said.run_id)
             recording.feed(said.data)
@@ -94,11 +103,12 @@ class CallConsole:
         self._put = put
         self._is_used = False
         self._left_out_bytes = 0
+        self._secrets: set[str] = set()
 
     def touched(self, run_id: str, said: bytes) -> None:
         """From now on what the call prints goes to this run; `said` is what came before the first one."""
         self._is_used = True
-        self._put(_Said(self, said, run_id))
+        self._put(_Said(self, said, run_id, tuple(self._secrets)))
 
     def output(self, data: bytes) -> None:
         """Some bytes that the call wrote."""
@@ -108,6 +118,13 @@ class CallConsole:
             self._left_out_bytes = 0
         else:
             self._left_out_bytes += len(data)
+
+    def secrets(self, texts: Sequence[str]) -> None:
+        """What the call's runs hide, at most `MOST_SECRETS` of it."""
+        news = tuple(set(texts) - self._secrets)[: MOST_SECRETS - len(self._secrets)]
+        self._secrets.update(news)
+        if self._is_used and news:
+            self._put(_Said(self, b"", secrets=news))
 
     def end(self) -> None:
         """The call is over. Costs nothing where it touched no run."""

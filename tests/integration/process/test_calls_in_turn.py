@@ -1,6 +1,7 @@
 """What one call leaves in its process does not reach the next one; what it forks off does not answer for it."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,8 @@ class _Slow:
     def output(self, data: bytes) -> None: ...
 
     def touched(self, run_id: str) -> None: ...
+
+    def secrets(self, texts: Sequence[str]) -> None: ...
 
     def yielded(self, value: bytes) -> None:
         self.values.append(value)

@@ -37,6 +37,8 @@ GARBLED = {
     "a message only the worker sends": "control().send(raw(wire.Fork, {{}}))",
     "a result that is a number": "control().send(raw(wire.Returned, call_id, 5, True, []))",
     "a value of three gigabytes of nothing": "control().send(raw(wire.Yielded, call_id, 3_000_000_000))",
+    "secrets without end": "control().send(raw(wire.Secrets, call_id, ['s'] * 5000))",
+    "an empty secret": "control().send(raw(wire.Secrets, call_id, ['']))",
     "a run of a name without end": "control().send(raw(wire.Touched, call_id, 'r' * 5000))",
     "a result that is nowhere": "control().send(raw(wire.Returned, call_id, None, True, []))",
     "a descriptor that was not sent": "control().send(raw(wire.Returned, call_id, b'1', True, [], count=3))",

@@ -62,6 +62,25 @@ def f(count):
             print("right before the end of", number, end="")
 """
 
+SECRETS = """
+def f():
+    import flashtrial
+    with flashtrial.init(run_id="run_1", config={"api_key": "swordfish-of-mine"}) as run:
+        print("the key is swordfish-of-mine")
+        run.update_config({"db": {"password": "open-sesame-please"}})
+        print("the password is open-sesame-please")
+"""
+
+SECRET_OF_INSTANCE = """
+import flashtrial
+class Trainer:
+    def __init__(self):
+        self.run = flashtrial.init(run_id="run_1", config={"api_key": "swordfish-of-mine"})
+    def step(self, number):
+        print("step", number, "with swordfish-of-mine")
+        self.run.log({"x": number})
+"""
+
 TRAINER = """
 import flashtrial
 class Trainer:
@@ -140,6 +159,23 @@ async def test_each_of_several_runs_of_a_call_gets_what_was_printed_in_it(worker
         printed = "\n".join(lines(outbox, f"run_{number}"))
         of_runs = re.findall(r"right (after|before) the \w+ of (\d)", printed)
         assert of_runs == [("after", str(number)), ("before", str(number))]
+
+
+async def test_secrets_of_a_run_s_configuration_are_in_no_line_of_its_console(worker: Worker, outbox: Path) -> None:
+    answer = await worker.handle(function_job(SECRETS, "f"))
+    assert "swordfish-of-mine" in answer["stdout"], "the answer is the caller's own"
+    await worker.close()
+    said = lines(outbox, "run_1")
+    assert "the key is ***" in said
+    assert "the password is ***" in said
+
+
+async def test_secrets_that_an_earlier_call_named_are_masked_in_the_next_one_s(worker: Worker, outbox: Path) -> None:
+    for number in (1, 2):
+        assert (await worker.handle(method_job(SECRET_OF_INSTANCE, "Trainer", "one", "step", number)))["success"]
+    await worker.close()
+    printed = [record.body["text"] for record in records(outbox) if record.kind == "console"]
+    assert sorted(printed) == ["step 1 with ***", "step 2 with ***"]
 
 
 async def test_a_call_without_a_run_leaves_no_console(worker: Worker, outbox: Path) -> None:

@@ -15,6 +15,7 @@ class FakeRun:
     """A run that notes how it was ended."""
 
     run_id: str = "r"
+    secrets: tuple[str, ...] = ()
     last: dict[str, float | str] = field(default_factory=dict)
     unsent: int = 0
     ends: list[BaseException | None] = field(default_factory=list)
@@ -58,8 +59,8 @@ def test_the_newest_run_comes_first_and_the_next_call_starts_with_none() -> None
 
 def test_two_writers_of_one_run_are_one_note() -> None:
     calls = CallTracking()
-    calls.touched(FakeRun("r", {"loss": 2.0, "old": 1.0}, unsent=3))
-    calls.touched(FakeRun("r", {"loss": 1.0}, unsent=4))
+    calls.touched(FakeRun("r", last={"loss": 2.0, "old": 1.0}, unsent=3))
+    calls.touched(FakeRun("r", last={"loss": 1.0}, unsent=4))
     assert calls.end(None, ends_runs=False) == (RunNote("r", "http://here/runs/r", {"loss": 1.0, "old": 1.0}, 7),)
 
 
@@ -73,6 +74,18 @@ def test_each_run_is_told_of_once_in_each_call_and_not_after_it() -> None:
         calls.touched(FakeRun("late"))
         calls.end(None, ends_runs=False)
     assert told == ["mine", "mine"]
+
+
+def test_secrets_of_a_run_are_told_before_the_run_in_each_call_and_not_between_calls() -> None:
+    calls, run, told = CallTracking(), FakeRun("mine", ("hidden",)), list[object]()
+    for _ in range(2):
+        calls.begin(None, told.append, told.append)
+        calls.touched(run)
+        calls.learned(("later",))
+        calls.learned(())
+        calls.end(None, ends_runs=False)
+        calls.learned(("late",))
+    assert told == [("hidden",), "mine", ("later",)] * 2
 
 
 def test_runs_end_with_a_function_and_outlive_a_method() -> None:

@@ -39,6 +39,7 @@ MESSAGES = st.one_of(
         st.none() | DEFAULTS,
     ),
     st.builds(wire.Yielded, TEXT, st.none() | st.binary(max_size=100)),
+    st.builds(wire.Secrets, TEXT, st.lists(st.text(min_size=1), max_size=3).map(tuple)),
     st.builds(wire.Touched, TEXT, st.text(min_size=1, max_size=wire.MAX_RUN_ID_CHARS)),
     st.just(wire.Ready()),
     st.builds(wire.Returned, TEXT, st.none() | st.binary(max_size=100), st.booleans(), RUNS),

@@ -36,6 +36,7 @@ from flashtrial.process.runtime.serialization_utils import Arguments, BadArgumen
 from flashtrial.protocol.child import (
     KEEPS_PIPES,
     MAX_MESSAGE_CHARS,
+    MOST_SECRETS,
     Blame,
     Event,
     Invoke,
@@ -44,6 +45,7 @@ from flashtrial.protocol.child import (
     Ready,
     Returned,
     RunNote,
+    Secrets,
     Setup,
     Touched,
     Yielded,
@@ -117,7 +119,8 @@ class InstanceHost:
 
     def _event_of(self, call: Invoke, descriptors: list[int]) -> tuple[Returned | Raised, io.FileIO | None]:
         self._under_way, self._touches = call.call_id, 0
-        self._tracking.begin(call.tracking, functools.partial(self._tell_of, call.call_id))
+        tell, hide = (functools.partial(act, call.call_id) for act in (self._tell_of, self._hide))
+        self._tracking.begin(call.tracking, tell, hide)
         try:
             arguments = blobs.take(call.arguments, descriptors)
             self._may_be_cancelled = True
@@ -135,18 +138,22 @@ class InstanceHost:
             raise CallCancelled("the caller wants no answer any more")
 
     def _tell_of(self, call_id: str, run_id: str) -> None:
-        """Nothing is said of a call after its answer, nor by a process that user code forked off.
-
-        What was printed before belongs to the run before: all of it is heard before the next run is named.
-        """
-        if os.getpid() != self._pid:  # where nobody may ever let go of the lock
-            return
+        """What was printed before belongs to the run before: all of it is heard before the next run is named."""
         self._touches += 1
         if self._touches > 1:
             self._capture.until_taken(_RUN_CHANGE_S)
+        self._say_of(call_id, Touched(call_id, run_id))
+
+    def _hide(self, call_id: str, secrets: Sequence[str]) -> None:
+        self._say_of(call_id, Secrets(call_id, tuple(secrets[:MOST_SECRETS])))
+
+    def _say_of(self, call_id: str, event: Touched | Secrets) -> None:
+        """Nothing is said of a call after its answer, nor by a process that user code forked off."""
+        if os.getpid() != self._pid:  # where nobody may ever let go of the lock
+            return
         with self._sending:
             if self._under_way == call_id:
-                self._say(Touched(call_id, run_id))
+                self._say(event)
 
     def _send(self, event: Returned | Yielded | Raised, file: io.FileIO | None = None) -> None:
         """Send `event`, and `file`, which holds its value, beside it; closes `file`."""

@@ -1,6 +1,6 @@
 """What a call says while it runs, for those who follow it: the end of its output, and the values that it yields."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from flashtrial.process.output import OutputBuffer
@@ -53,6 +53,10 @@ class Streaming:
     def touched(self, run_id: str) -> None:
         """The call opened this run, or logged to it."""
         self._live.touched(run_id)
+
+    def secrets(self, texts: Sequence[str]) -> None:
+        """What records of the output may not show."""
+        self._live.secrets(texts)
 
     def yielded(self, value: bytes) -> None:
         """One value of a generator, encoded as results are."""
