@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from flashtrial.tracking.api import alert, finish, init, log, setup, watch
     from flashtrial.tracking.media.data import Graph, Histogram, Table
     from flashtrial.tracking.media.files import Artifact, Audio, File, Image, Text, Video
+    from flashtrial.tracking.media.folders import Folder
     from flashtrial.tracking.runs.run import Op, Run
     from flashtrial.tracking.settings.login import login, logout
     from flashtrial.tracking.settings.resolution import Settings
@@ -23,6 +24,7 @@ _DATA = "flashtrial.tracking.media.data"
 _HOMES = {
     **dict.fromkeys(("Artifact", "Audio", "File", "Image", "Text", "Video"), _FILES),
     **dict.fromkeys(("Graph", "Histogram", "Table"), _DATA),
+    "Folder": "flashtrial.tracking.media.folders",
     "Op": "flashtrial.tracking.runs.run",
     "Run": "flashtrial.tracking.runs.run",
     "Settings": "flashtrial.tracking.settings.resolution",
@@ -34,6 +36,7 @@ __all__ = [
     "Artifact",
     "Audio",
     "File",
+    "Folder",
     "Graph",
     "Histogram",
     "Image",

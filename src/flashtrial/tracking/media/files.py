@@ -180,7 +180,7 @@ def _existing(path: str | os.PathLike[str]) -> Path:
     """The absolute path of a file that is there. Raises `FileNotFoundError` and `IsADirectoryError`."""
     found = Path(path).expanduser().absolute()
     if found.is_dir():
-        raise IsADirectoryError(f"{found} is a folder: make an archive of it, and log that")
+        raise IsADirectoryError(f"{found} is a folder: log flashtrial.Folder of it, or an archive")
     if not found.exists():
         raise FileNotFoundError(f"there is no file {found}")
     return found

@@ -80,7 +80,7 @@ def stage_file(outbox: Path, path: Path) -> Staged:
     """Keep what the regular file at `path` holds now. Raises `OutboxUnwritable`, and OSError when it cannot be read."""
     with path.open("rb", buffering=0) as source:
         if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "only regular files can be logged; make an archive of a folder", str(path))
+            raise OSError(errno.EINVAL, "only regular files can be logged", str(path))
         with _new_file(outbox) as (beside, descriptor):
             folder = beside.parent
             sha256, size_bytes = _copied(outbox, source.fileno(), descriptor)
