@@ -18,12 +18,12 @@ from typing import Any
 
 from flashtrial.core import env, log
 from flashtrial.core.errors import FlashtrialError
-from flashtrial.protocol.records import RecordKind
+from flashtrial.protocol.records import JsonValue, RecordKind
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.tracking.capture import assignment
 from flashtrial.tracking.capture.assignment import Assignment
-from flashtrial.tracking.capture.facts import collect, facts_body
-from flashtrial.tracking.capture.git_state import git_state
+from flashtrial.tracking.capture.facts import collect, collect_git, facts_body
+from flashtrial.tracking.capture.git_state import PATIENCE_S, git_state
 from flashtrial.tracking.capture.masking import Masks
 from flashtrial.tracking.capture.recorder import ConsoleRecorder
 from flashtrial.tracking.capture.subject import Subject
@@ -43,6 +43,8 @@ class Notes:
     def __init__(self, writer: RunWriter) -> None:
         self._writer = writer
         self._facts: threading.Thread | None = None
+        self._lock = threading.Lock()  # guards the two below: the facts come from a thread
+        self._known: dict[str, JsonValue] = {}  # facts that are not written yet
         self._is_closed = False
 
     @property
@@ -56,15 +58,33 @@ class Notes:
                 self._writer.append(kind, body)
 
     def note_facts(self, subject: Subject, masks: Masks) -> None:
-        """Collect them, beside what else is done."""
+        """Collect them, beside what else is done. When the run ends before git has answered they are without it."""
 
         def work() -> None:
-            self.append(RecordKind.DATA.value, facts_body(collect(subject, masks, git_state)))
+            self._know(collect(subject, masks))
+            self._know(collect_git(subject, masks, git_state))
+            self._write_facts()
 
         self._facts = threading.Thread(target=work, name="facts", daemon=True)
         self._facts.start()
 
+    def wait_for_git(self) -> None:
+        """So that none that hangs outlives this process."""
+        if self._facts is not None:
+            self._facts.join(PATIENCE_S)
+
+    def _know(self, facts: dict[str, JsonValue]) -> None:
+        with self._lock:
+            self._known |= facts
+
+    def _write_facts(self) -> None:
+        with self._lock:
+            known, self._known = self._known, {}
+            if known:
+                self.append(RecordKind.DATA.value, facts_body(known))
+
     def close(self) -> str:
+        self._write_facts()
         writer = self._writer
         if writer.last_seq:
             # nobody is to take a companion that is through for a writer that died; of the run's end it says nothing
@@ -101,6 +121,7 @@ def serve(wanted: Assignment, control: socket.socket) -> None:
     if wanted.subject is not None:
         notes.note_facts(wanted.subject, masks)
     tee.run()
+    notes.wait_for_git()
 
 
 def _settings(wanted: Assignment) -> EffectiveSettings:

@@ -61,11 +61,8 @@ def facts_body(value: Mapping[str, JsonValue]) -> dict[str, Any]:
     return {"name": FACTS_NAME, "type": "facts", "step": None, "value": dict(value)}
 
 
-def collect(subject: Subject, masks: Masks, git: GitState | None = None) -> dict[str, JsonValue]:
-    """The facts; each group fails alone and is left out then. Takes some 10 ms, and more where GPUs or git are asked.
-
-    `git` is asked where it may be: it starts processes.
-    """
+def collect(subject: Subject, masks: Masks) -> dict[str, JsonValue]:
+    """The facts but git's; each group fails alone and is left out then. Takes some 10 ms, more where there are GPUs."""
     environment = env.snapshot()
     groups: dict[str, Callable[[], JsonValue]] = {
         "python": lambda: _python(subject),
@@ -76,9 +73,18 @@ def collect(subject: Subject, masks: Masks, git: GitState | None = None) -> dict
         "memory_bytes": _memory_bytes,
         "gpus": _gpus,
         "environment": lambda: _shown(environment, masks),
-        "git": lambda: None if git is None else _git(git, subject, environment, masks),
         "packages": lambda: _packages(subject.paths),
     }
+    return _found(groups)
+
+
+def collect_git(subject: Subject, masks: Masks, git: GitState) -> dict[str, JsonValue]:
+    """What `git` says, which starts processes and may take seconds; nothing where there is nothing to say."""
+    environment = env.snapshot()
+    return _found({"git": lambda: _git(git, subject, environment, masks)})
+
+
+def _found(groups: Mapping[str, Callable[[], JsonValue]]) -> dict[str, JsonValue]:
     found = {name: _attempt(name, group) for name, group in groups.items()}
     return {name: value for name, value in found.items() if value is not None}
 

@@ -1,66 +1,131 @@
 """What git says of the code that runs: commit, branch, remote, and what is not committed.
 
-Asks the `git` of the machine, which may be absent or slow; each question has a time limit. Nothing in the repository
-runs code of its own for us: no hooks, no external diff, no file-system monitor, no prompt. Never called in a user's
-process, whose `os.wait` would be given our children.
+Asks the `git` of the machine, which may be absent or slow; all questions together have a time limit, and an answer is
+kept only as far as anybody wants it. Nothing in the repository runs code of its own for us: no hooks, no external diff,
+no file-system monitor, no prompt. Never called in a user's process, whose `os.wait` would be given our children.
 """
 
+import os
+import select
+import signal
 import subprocess
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from flashtrial.protocol.records import JsonValue
 from flashtrial.tracking.capture.masking import Masks
 
-QUESTION_TIMEOUT_S: Final = 5.0
+PATIENCE_S: Final = 10.0
 MAX_DIFF_BYTES: Final = 128 * 1024
+MARGIN_BYTES: Final = 4 * 1024  # beyond the cut, so that a secret that lies across it is whole when it is masked
+MAX_READ_BYTES: Final = 64 * 1024 * 1024  # what is longer is not counted to its end
 
 _QUIET: Final = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_PAGER": "cat", "LC_ALL": "C"}
 _SAFE: Final = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "diff.external=")
+_DIFF: Final = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "HEAD")
+_CHUNK_BYTES: Final = 64 * 1024
+_LAST_LOOK_S: Final = 0.5
 
 
-def git_state(directory: Path, environment: Mapping[str, str], masks: Masks) -> dict[str, JsonValue] | None:
+def git_state(
+    directory: Path, environment: Mapping[str, str], masks: Masks, patience_s: float = PATIENCE_S
+) -> dict[str, JsonValue] | None:
     """The state of the repository that `directory` is in; None outside of one and where there is no git.
 
-    ``diff`` is against the commit, without files that git does not track, and cut at `MAX_DIFF_BYTES`.
+    ``diff`` is against the commit, without files that git does not track, and cut at `MAX_DIFF_BYTES`;
+    ``diff_cut_bytes`` is how much more there is, at least. What git does not say within `patience_s` is None.
     """
-
-    def ask(*arguments: str) -> bytes | None:
-        return _answer(directory, environment, arguments)
-
-    commit = _line(ask("rev-parse", "HEAD"))
+    repository = _Repository(directory, environment, time.monotonic() + patience_s)
+    commit = repository.line("rev-parse", "HEAD")
     if commit is None:
         return None
-    status, diff = ask("status", "--porcelain"), ask("diff", "--no-ext-diff", "--no-textconv", "HEAD") or b""
-    remote = _line(ask("config", "--get", "remote.origin.url"))
+    remote = repository.line("config", "--get", "remote.origin.url")
     return {
         "commit": commit,
-        "branch": _line(ask("symbolic-ref", "--short", "-q", "HEAD")),
-        "dirty": None if status is None else bool(status),
+        "branch": repository.line("symbolic-ref", "--short", "-q", "HEAD"),
         "remote": masks.masked(remote) if remote else None,
-        "root": _line(ask("rev-parse", "--show-toplevel")),
-        "diff": masks.masked(diff[:MAX_DIFF_BYTES].decode("utf-8", "backslashreplace")),
-        "diff_cut_bytes": max(len(diff) - MAX_DIFF_BYTES, 0),
+        "root": repository.line("rev-parse", "--show-toplevel"),
+        "dirty": _is_dirty(repository.ask("status", "--porcelain")),
+        **_diff(repository.ask(*_DIFF), masks),
     }
 
 
-def _answer(directory: Path, environment: Mapping[str, str], arguments: tuple[str, ...]) -> bytes | None:
-    try:
-        done = subprocess.run(
+def _is_dirty(status: "_Answer | None") -> bool | None:
+    return bool(status.data) if status is not None and (status.data or status.is_whole) else None
+
+
+def _diff(answer: "_Answer | None", masks: Masks) -> dict[str, JsonValue]:
+    if answer is None or not (answer.data or answer.is_whole):
+        return {"diff": None, "diff_cut_bytes": 0}
+    shown = masks.masked(answer.data.decode("utf-8", "backslashreplace")).encode()
+    kept = shown if answer.size_bytes <= MAX_DIFF_BYTES else shown[:MAX_DIFF_BYTES]
+    return {"diff": kept.decode("utf-8", "ignore"), "diff_cut_bytes": max(answer.size_bytes - MAX_DIFF_BYTES, 0)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """`data` is the beginning of what git wrote, `size_bytes` the length of all that was read."""
+
+    data: bytes
+    size_bytes: int
+    is_whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Repository:
+    """Questions about the repository around a directory, until `ends_at` of the monotonic clock."""
+
+    directory: Path
+    environment: Mapping[str, str]
+    ends_at: float
+
+    def line(self, *arguments: str) -> str | None:
+        answer = self.ask(*arguments)
+        said = answer.data.decode("utf-8", "backslashreplace").strip() if answer and answer.is_whole else ""
+        return said or None
+
+    def ask(self, *arguments: str) -> _Answer | None:
+        """None where git is not there or says no."""
+        try:
+            git = self._start(arguments)
+        except OSError:
+            return None
+        with git:
+            assert git.stdout is not None
+            try:
+                answer = _read(git.stdout.fileno(), self.ends_at)
+                return None if answer.is_whole and git.wait(_LAST_LOOK_S) else answer
+            except subprocess.TimeoutExpired:
+                return None
+            finally:
+                if git.poll() is None:
+                    os.killpg(git.pid, signal.SIGKILL)
+
+    def _start(self, arguments: tuple[str, ...]) -> "subprocess.Popen[bytes]":
+        """In a session of its own, so that what it starts ends with it."""
+        return subprocess.Popen(
             ["git", *_SAFE, *arguments],
-            cwd=directory,
-            env={**environment, **_QUIET},
+            cwd=self.directory,
+            env={**self.environment, **_QUIET},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            timeout=QUESTION_TIMEOUT_S,
-            check=False,
+            start_new_session=True,
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
 
 
-def _line(answer: bytes | None) -> str | None:
-    return (answer or b"").decode("utf-8", "backslashreplace").strip() or None
+def _read(descriptor: int, ends_at: float) -> _Answer:
+    """What comes from `descriptor` until its end, or as far as there is time and sense in reading on."""
+    kept, size_bytes = bytearray(), 0
+    while size_bytes < MAX_READ_BYTES and (left_s := ends_at - time.monotonic()) > 0:
+        if not select.select([descriptor], [], [], left_s)[0]:
+            break
+        chunk = os.read(descriptor, _CHUNK_BYTES)
+        if not chunk:
+            return _Answer(bytes(kept), size_bytes, is_whole=True)
+        kept += chunk[: MAX_DIFF_BYTES + MARGIN_BYTES - len(kept)]
+        size_bytes += len(chunk)
+    return _Answer(bytes(kept), size_bytes, is_whole=False)
