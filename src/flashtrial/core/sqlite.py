@@ -62,6 +62,17 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         raise
 
 
+@contextlib.contextmanager
+def snapshot(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """What the block reads is of one moment: that of its first question. For connections that only read."""
+    connection.execute("BEGIN")
+    try:
+        yield connection
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
 # A script, or a function for what SQL alone cannot do; it runs inside the transaction of its step.
 Migration: TypeAlias = "str | Callable[[sqlite3.Connection], None]"
 

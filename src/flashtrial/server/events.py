@@ -39,6 +39,11 @@ class EventHub:
         """Whether no more may listen: their streams would end as soon as they begin."""
         return len(self._listeners) >= self._max_listeners
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether every stream is to end."""
+        return self._closing.is_set()
+
     def open(self) -> None:
         """Belong to the running loop from now on."""
         self._loop = asyncio.get_running_loop()
@@ -94,9 +99,10 @@ class EventHub:
         return run_ids
 
 
-def event(name: str, data: object) -> bytes:
-    """One event of a stream."""
-    return b"event: " + name.encode() + b"\ndata: " + orjson.dumps(data) + b"\n\n"
+def event(name: str, data: object, number: int | None = None) -> bytes:
+    """One event of a stream; with a `number`, that is its id, by which a listener that comes back goes on."""
+    mark = b"" if number is None else b"id: %d\n" % number
+    return b"event: " + name.encode() + b"\n" + mark + b"data: " + orjson.dumps(data) + b"\n\n"
 
 
 async def _nothing() -> AsyncIterator[set[str]]:

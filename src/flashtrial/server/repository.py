@@ -56,7 +56,7 @@ class Repository:
         *,
         mask_secrets: bool = True,
     ) -> None:
-        self._path = path
+        self.path = path
         self._mask_secrets = mask_secrets
         self._clock = clock
         self._on_change = on_change
@@ -158,8 +158,8 @@ class Repository:
         return self._clock.time_ms() - round(1000 * silent_after_s)
 
     def _open(self) -> None:
-        files.ensure_private_dir(self._path.parent)
-        self._connection = sqlite.connect(self._path, shrinks=True)
+        files.ensure_private_dir(self.path.parent)
+        self._connection = sqlite.connect(self.path, shrinks=True)
         # Acknowledged means committed, and a client deletes what was acknowledged: so synced, too, not only written.
         self._connection.execute("PRAGMA synchronous = FULL")
         sqlite.migrate(self._connection, MIGRATIONS)

@@ -2,17 +2,21 @@
 
 Points come from the last step told on, that one included, so that a listener who keeps points by step has the curve.
 Where some came further back, as in a new epoch or after a restored checkpoint, the whole curve comes again;
-a listener that is slow gets fewer and larger events. Reading is done on a thread.
+a listener that is slow gets fewer and larger events. Every line is told, a thousand to an event, whose id is that of
+its last line: who comes back with it as ``Last-Event-ID`` misses none. Reading is done on a thread.
 """
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from flashtrial.server import views
 from flashtrial.server.events import LISTENING, STILL_HERE, EventHub, event
-from flashtrial.server.series_views import PointView, SeriesQuery, curve
+from flashtrial.server.series_views import PointView, SeriesQuery, points_of, seen
+from flashtrial.server.storage.reading import reading
+from flashtrial.server.views import MAX_PAGE, ConsoleQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,30 +30,42 @@ class _Told:
 
 @dataclass(slots=True)
 class RunWatch:
-    """What a listener asked for, and how far it was told."""
+    """What a listener asked for, and how far it was told.
+
+    `has_more` while there are lines that one event did not hold.
+    """
 
     run_id: str
     names: tuple[str, ...] = ()
     console_after: int = 0
+    has_more: bool = False
     _told: dict[str, _Told] = field(default_factory=dict)
 
     def news(self, db_path: Path) -> list[bytes]:
         """The events since the last time; not for two threads at once."""
-        run = views.read_run(db_path, self.run_id)
-        if run is None:
-            return [event("removed", {"run_id": self.run_id})]
-        curves = [(name, self._points(db_path, name, run["points"].get(name))) for name in self.names]
-        told = [event("metrics", {"name": name, "points": points}) for name, points in curves if points]
-        return [event("run", run), *told, *self._lines(db_path)]
+        with reading(db_path) as connection:
+            run = views.run_detail(connection, self.run_id)
+            if run is None:
+                self.has_more = False
+                return [event("removed", {"run_id": self.run_id})]
+            curves = [(name, self._points(connection, name, run["points"].get(name))) for name in self.names]
+            told = [event("metrics", {"name": name, "points": points}) for name, points in curves if points]
+            return [event("run", run), *told, *self._lines(connection)]
 
-    def _points(self, db_path: Path, name: str, count: int | None) -> list[PointView]:
+    def more_lines(self, db_path: Path) -> list[bytes]:
+        """The next lines, where one event did not hold them all."""
+        with reading(db_path) as connection:
+            return self._lines(connection)
+
+    def _points(self, connection: sqlite3.Connection, name: str, count: int | None) -> list[PointView]:
         """The news of one series, of which there are `count` points (None: not counted); none where nothing is new."""
         before = self._told.get(name)
-        points = curve(db_path, SeriesQuery(self.run_id, name, start=before.step if before else None))
+        start = before.step if before else None
+        points = points_of(seen(connection, SeriesQuery(self.run_id, name, start)))
         if before is not None:
             new = len(points) - before.at_step
             if new < (count or 0) - (before.count or 0):  # some stand further back: an epoch, a restored checkpoint
-                points = curve(db_path, SeriesQuery(self.run_id, name))
+                points = points_of(seen(connection, SeriesQuery(self.run_id, name)))
             elif new <= 0:
                 return []
         if points:
@@ -57,23 +73,34 @@ class RunWatch:
             self._told[name] = _Told(last, sum(step == last for step, *_ in points), count)
         return points
 
-    def _lines(self, db_path: Path) -> list[bytes]:
-        lines = views.console_lines(db_path, self.run_id, after=self.console_after)
+    def _lines(self, connection: sqlite3.Connection) -> list[bytes]:
+        """One event, whose id is that of its last line."""
+        lines = views.lines_of(connection, ConsoleQuery(self.run_id, self.console_after))
+        self.has_more = len(lines) == MAX_PAGE
         if not lines:
             return []
         self.console_after = lines[-1]["id"]
-        return [event("console", {"lines": lines, "next": self.console_after})]
+        return [event("console", {"lines": lines, "next": self.console_after}, self.console_after)]
 
 
 async def run_events(db_path: Path, hub: EventHub, watch: RunWatch) -> AsyncIterator[bytes]:
     """The bytes of the stream, until the hub is closed or the listener goes away."""
     with hub.listen() as changes:
         yield LISTENING
-        for block in await asyncio.to_thread(watch.news, db_path):
+        async for block in _all_news(db_path, hub, watch):
             yield block
         async for run_ids in changes:
             if watch.run_id in run_ids:
-                for block in await asyncio.to_thread(watch.news, db_path):
+                async for block in _all_news(db_path, hub, watch):
                     yield block
             elif not run_ids:
                 yield STILL_HERE
+
+
+async def _all_news(db_path: Path, hub: EventHub, watch: RunWatch) -> AsyncIterator[bytes]:
+    """The news, then what more lines there are: whoever is told of a change is told all of it."""
+    for block in await asyncio.to_thread(watch.news, db_path):
+        yield block
+    while watch.has_more and not hub.is_closing:
+        for block in await asyncio.to_thread(watch.more_lines, db_path):
+            yield block

@@ -7,6 +7,7 @@ import sqlite3
 
 from flashtrial.core.sqlite import DatabaseFromTheFuture, Migration
 from flashtrial.server.control.tables import CONTROL_TABLES
+from flashtrial.server.storage.inheritance import INHERITANCE_TABLES
 from flashtrial.server.storage.migration import to_columns, to_lasts_by_writer
 
 _FIRST = """
@@ -134,6 +135,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     _REMOVED,
     CONTROL_TABLES,
     to_lasts_by_writer,
+    INHERITANCE_TABLES,
 )
 
 

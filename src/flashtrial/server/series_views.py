@@ -1,26 +1,36 @@
 """The series of runs as answers show them: names, curves, attempts. Reading is as in `flashtrial.server.views`.
 
 A curve is what is seen of all attempts: where steps went back, or an owner went on with the run, the later points take
-the place of the earlier ones. A forked run begins with its parent's curve, read where it lies.
+the place of the earlier ones. A forked run begins with its parent's curve. What is damaged is left out, and told.
 """
 
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeAlias, TypedDict
+from typing import NotRequired, TypeAlias, TypedDict
 
 import numpy as np
 
 from flashtrial.server.records import SeriesKind, not_finite_name
 from flashtrial.server.storage.columns import Columns, Float64
-from flashtrial.server.storage.curve_reader import attempts_of, draw
-from flashtrial.server.storage.curves import MAX_STEP, MIN_STEP, Attempt, Piece, stitched, within
+from flashtrial.server.storage.curve_reader import draw
+from flashtrial.server.storage.curves import MAX_STEP, MIN_STEP, within
+from flashtrial.server.storage.gaps import Gaps
+from flashtrial.server.storage.inheritance import names_in
+from flashtrial.server.storage.lineage import Wanted, generations, line_of, pieces_of, series_of
 from flashtrial.server.storage.reading import reading
 
 Number: TypeAlias = "float | str"  # NaN and infinities are "NaN", "Infinity", "-Infinity"
 PointView: TypeAlias = "tuple[int, int, Number]"  # step, time in ms, value
 
-MAX_FORKS = 32
+
+class GapView(TypedDict):
+    """Points that cannot be read any more; their steps are None where even those are not known."""
+
+    points: int
+    first_step: int | None
+    last_step: int | None
 
 
 class AttemptView(TypedDict):
@@ -29,6 +39,15 @@ class AttemptView(TypedDict):
     attempt: int
     writer_id: str
     points: list[PointView]
+
+
+class CurveView(TypedDict):
+    """One series, as a curve or by attempts; `unreadable` is there only where something was damaged."""
+
+    name: str
+    points: NotRequired[list[PointView]]
+    attempts: NotRequired[list[AttemptView]]
+    unreadable: NotRequired[list[GapView]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +65,15 @@ class SeriesQuery:
     kind: SeriesKind | None = None
 
     @property
-    def low(self) -> int:
-        return MIN_STEP if self.start is None else self.start
-
-    @property
-    def high(self) -> int:
-        return MAX_STEP if self.end is None else self.end
+    def wanted(self) -> Wanted:
+        low = MIN_STEP if self.start is None else self.start
+        return Wanted(self.name, self.kind, low, MAX_STEP if self.end is None else self.end)
 
 
 def metric_names(db_path: Path, run_id: str) -> dict[SeriesKind, list[str]]:
     """The names of the run's series by kind, sorted, those of runs it was forked from too; empty without such a run."""
     with reading(db_path) as connection:
-        found: set[tuple[str, str]] = set()
-        for run, _ in _line_of(connection, run_id):
-            found.update(connection.execute("SELECT kind, name FROM series WHERE run = ?", (run,)).fetchall())
+        found = names_in(connection, line_of(connection, run_id))
     return {wanted: sorted(name for kind, name in found if kind == wanted) for wanted in SeriesKind}
 
 
@@ -79,38 +93,52 @@ def curve(db_path: Path, query: SeriesQuery) -> list[PointView]:
         return points_of(seen(connection, query))
 
 
-def seen(connection: sqlite3.Connection, query: SeriesQuery) -> Columns:
-    """The same as columns, from an open connection."""
-    pieces: list[Piece] = []
-    high = query.high
-    for run, fork_step in _line_of(connection, query.run_id):
-        high = high if fork_step is None else min(high, fork_step)
-        number = _series(connection, run, query)
-        if number is not None:
-            own, begins = stitched(_generations(connection, run, number), query.low, high)
-            pieces += own
-            high = min(high, begins - 1)
-    return draw(connection, pieces, query.limit)
-
-
 def attempts(db_path: Path, query: SeriesQuery) -> list[AttemptView]:
     """Every attempt of the run's own series, each thinned by itself; those of its parents are theirs."""
     with reading(db_path) as connection:
-        line = _line_of(connection, query.run_id)
-        number = _series(connection, line[0][0], query) if line else None
-        if number is None:
-            return []
-        ids = dict(connection.execute("SELECT number, id FROM writers WHERE run = ?", (line[0][0],)).fetchall())
-        found = [
-            (writer, within(writer, attempt, query.low, query.high))
-            for generation in _generations(connection, line[0][0], number)
-            for writer, own in generation.items()
-            for attempt in own
-        ]
-        return [
-            {"attempt": place, "writer_id": ids[writer], "points": points_of(draw(connection, pieces, query.limit))}
-            for place, (writer, pieces) in enumerate(found, 1)
-        ]
+        return _attempts(connection, query, Gaps())
+
+
+def curves(connection: sqlite3.Connection, queries: Sequence[SeriesQuery], *, apart: bool = False) -> list[CurveView]:
+    """Several series, in the order asked for, as they are at one moment; all attempts of each where `apart`."""
+    return [_view(connection, query, apart=apart) for query in queries]
+
+
+def _view(connection: sqlite3.Connection, query: SeriesQuery, *, apart: bool) -> CurveView:
+    gaps = Gaps()
+    view: CurveView = {"name": query.name}
+    if apart:
+        view["attempts"] = _attempts(connection, query, gaps)
+    else:
+        view["points"] = points_of(seen(connection, query, gaps))
+    if gaps.found:
+        view["unreadable"] = [GapView(**asdict(gap)) for gap in gaps.found]  # type: ignore[typeddict-item]  # its fields
+    return view
+
+
+def seen(connection: sqlite3.Connection, query: SeriesQuery, gaps: Gaps | None = None) -> Columns:
+    """The points that are seen of a series, from an open connection; `gaps` takes down what cannot be read."""
+    gaps = gaps or Gaps()
+    line = line_of(connection, query.run_id)
+    return draw(connection, pieces_of(connection, line, query.wanted, gaps), query.limit, gaps)
+
+
+def _attempts(connection: sqlite3.Connection, query: SeriesQuery, gaps: Gaps) -> list[AttemptView]:
+    line, wanted = line_of(connection, query.run_id), query.wanted
+    number = series_of(connection, line[0].run, wanted) if line else None
+    if number is None:
+        return []
+    ids = dict(connection.execute("SELECT number, id FROM writers WHERE run = ?", (line[0].run,)).fetchall())
+    found = [
+        (writer, within(writer, attempt, wanted.low, wanted.high))
+        for generation in generations(connection, line[0], number, gaps)
+        for writer, own in generation.items()
+        for attempt in own
+    ]
+    return [
+        {"attempt": place, "writer_id": ids[writer], "points": points_of(draw(connection, pieces, query.limit, gaps))}
+        for place, (writer, pieces) in enumerate(found, 1)
+    ]
 
 
 def points_of(columns: Columns) -> list[PointView]:
@@ -124,52 +152,3 @@ def shown_values(values: Float64) -> list[Number]:
     for place in np.flatnonzero(~np.isfinite(values)).tolist():
         shown[place] = not_finite_name(float(values[place]))
     return shown
-
-
-def _line_of(connection: sqlite3.Connection, run_id: str) -> list[tuple[int, int | None]]:
-    """The run's key, and those of the runs it was forked from, each with the last step that is taken of it."""
-    line: list[tuple[int, int | None]] = []
-    wanted: str | None = run_id
-    step: int | None = None
-    while wanted is not None and len(line) < MAX_FORKS:
-        row = connection.execute("SELECT number, fork_run, fork_step FROM runs WHERE id = ?", (wanted,)).fetchone()
-        if row is None or any(row[0] == known for known, _ in line):
-            break
-        line.append((row[0], step))
-        _, wanted, step = row
-    return line
-
-
-def _series(connection: sqlite3.Connection, run: int, query: SeriesQuery) -> int | None:
-    row = connection.execute(
-        "SELECT number FROM series WHERE run = ? AND name = ? AND kind IN (?, ?) ORDER BY kind LIMIT 1",
-        (run, query.name, *((query.kind, query.kind) if query.kind else SeriesKind)),
-    ).fetchone()
-    return None if row is None else int(row[0])
-
-
-def _generations(connection: sqlite3.Connection, run: int, series: int) -> list[dict[int, list[Attempt]]]:
-    """The attempts of each writer of the series, in the generations of the run, oldest first."""
-    by_writer = attempts_of(connection, series)
-    places = _places(connection, run)
-    found: list[dict[int, list[Attempt]]] = [{} for _ in range(max(places.values(), default=0) + 1)]
-    for writer, own in by_writer.items():
-        found[places[writer]][writer] = own
-    return found
-
-
-def _places(connection: sqlite3.Connection, run: int) -> dict[int, int]:
-    """To which generation each writer of the run belongs.
-
-    An owner that goes on with the run begins a new one. Everybody else belongs to the newest that began before it fell
-    silent: a rank may open its journal before the owner does.
-    """
-    rows: list[tuple[int, str, int, int, int]] = connection.execute(
-        "SELECT number, id, first_ms - ahead_ms, last_ms - ahead_ms, resumed FROM writers WHERE run = ?", (run,)
-    ).fetchall()
-    # Of two times that are equal the id decides: a writer's key says who was heard first, and that must not matter.
-    begins = sorted((first_ms, each) for _, each, first_ms, _, resumed in rows if resumed)
-    return {
-        number: sum(begin <= ((first_ms if resumed else last_ms), each) for begin in begins)
-        for number, each, first_ms, last_ms, resumed in rows
-    }

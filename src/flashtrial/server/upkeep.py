@@ -7,6 +7,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 
@@ -14,7 +15,8 @@ from flashtrial.core.errors import FlashtrialError
 from flashtrial.server.files.blobs import BlobStore
 from flashtrial.server.repository import Repository
 from flashtrial.server.retention import RetentionRules
-from flashtrial.server.storage.removal import Removal
+from flashtrial.server.storage.reading import reading
+from flashtrial.server.storage.removal import Removal, is_named
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +39,7 @@ async def keep_up(
 
     async def retain() -> None:
         removal = await asyncio.wrap_future(repository.retain(rules))
-        await asyncio.to_thread(forget_blobs, blobs, removal)
+        await asyncio.to_thread(forget_blobs, repository.path, blobs, removal)
         if removal.run_ids:
             logger.info(
                 "%d runs removed by the rules of retention", len(removal.run_ids), extra={"action": "retention"}
@@ -54,10 +56,13 @@ async def keep_up(
             tasks.create_task(_again_and_again(retain, RETENTION_PAUSE_S))
 
 
-def forget_blobs(blobs: BlobStore, removal: Removal) -> None:
-    """Remove the contents that only removed runs named. Whoever logs the same content meanwhile uploads it again."""
+def forget_blobs(db_path: Path, blobs: BlobStore, removal: Removal) -> None:
+    """Remove the contents that only removed runs named, and that nobody has logged meanwhile."""
     for sha256 in removal.forgotten:
-        blobs.remove(sha256)
+        with reading(db_path) as connection:
+            is_wanted = is_named(connection, sha256)
+        if not is_wanted:
+            blobs.remove(sha256)
 
 
 async def _again_and_again(chore: Callable[[], Awaitable[None]], pause_s: float) -> None:

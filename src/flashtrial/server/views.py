@@ -125,14 +125,19 @@ def page_of_runs(db_path: Path, query: RunQuery) -> RunPage:
 def read_run(db_path: Path, run_id: str) -> RunDetail | None:
     """One run, or None when there is none with this id."""
     with reading(db_path) as connection:
-        row = connection.execute(
-            f"SELECT {_COLUMNS}, host, reason, last_seen_ms, fork_run, fork_step FROM runs WHERE id = ?",  # noqa: S608 - our own words
-            (run_id,),
-        ).fetchone()
-        if row is None:
-            return None
-        view = _run_view(connection, row)
-        writers = _writers_of(connection, row[0])
+        return run_detail(connection, run_id)
+
+
+def run_detail(connection: sqlite3.Connection, run_id: str) -> RunDetail | None:
+    """The same from an open connection."""
+    row = connection.execute(
+        f"SELECT {_COLUMNS}, host, reason, last_seen_ms, fork_run, fork_step FROM runs WHERE id = ?",  # noqa: S608 - our own words
+        (run_id,),
+    ).fetchone()
+    if row is None:
+        return None
+    view = _run_view(connection, row)
+    writers = _writers_of(connection, row[0])
     host, reason, last_seen_ms, fork_run, fork_step = row[-5:]
     fork: Fork | None = None if fork_run is None else {"run_id": fork_run, "step": fork_step}
     facts: _Facts = {"host": host, "reason": reason, "last_seen_ms": last_seen_ms, "fork": fork, "writers": writers}
@@ -153,7 +158,12 @@ def _writers_of(connection: sqlite3.Connection, run: int) -> list[WriterView]:
 def run_exists(db_path: Path, run_id: str) -> bool:
     """Whether there is a run with this id."""
     with reading(db_path) as connection:
-        return connection.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone() is not None
+        return has_run(connection, run_id)
+
+
+def has_run(connection: sqlite3.Connection, run_id: str) -> bool:
+    """The same from an open connection."""
+    return connection.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone() is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,15 +185,20 @@ def console_lines(db_path: Path, run_id: str, *, after: int = 0, limit: int = MA
 
 def find_lines(db_path: Path, query: ConsoleQuery) -> list[ConsoleLine]:
     """The lines in the order of arrival."""
-    order = "ASC" if query.before is None else "DESC"
     with reading(db_path) as connection:
-        rows = connection.execute(
-            "SELECT number, time_ms, stream, line, text FROM console "  # noqa: S608 - our own words
-            "WHERE run = (SELECT number FROM runs WHERE id = :run_id) AND number > :after "
-            "AND number < coalesce(:before, 9223372036854775807) AND (:stream IS NULL OR stream = :stream) "
-            f"AND (:search IS NULL OR instr(text, :search)) ORDER BY number {order} LIMIT :limit",
-            asdict(query),
-        ).fetchall()
+        return lines_of(connection, query)
+
+
+def lines_of(connection: sqlite3.Connection, query: ConsoleQuery) -> list[ConsoleLine]:
+    """The same from an open connection."""
+    order = "ASC" if query.before is None else "DESC"
+    rows = connection.execute(
+        "SELECT number, time_ms, stream, line, text FROM console "  # noqa: S608 - our own words
+        "WHERE run = (SELECT number FROM runs WHERE id = :run_id) AND number > :after "
+        "AND number < coalesce(:before, 9223372036854775807) AND (:stream IS NULL OR stream = :stream) "
+        f"AND (:search IS NULL OR instr(text, :search)) ORDER BY number {order} LIMIT :limit",
+        asdict(query),
+    ).fetchall()
     return [
         {"id": number, "time_ms": time_ms, "stream": stream, "line": line, "text": text}
         for number, time_ms, stream, line, text in sorted(rows)

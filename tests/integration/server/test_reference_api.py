@@ -60,7 +60,7 @@ def test_every_route_that_the_page_names_is_described(tmp_path: Path) -> None:
         ("/api/v1/runs", {"limit", "cursor", "project", "status", "tag", "filter", "search", "sort"}),
         ("/api/v1/runs/{run_id}/metrics", {"name", "start", "end", "points", "attempts", "run_id"}),
         ("/api/v1/runs/{run_id}/console", {"after", "before", "limit", "stream", "search", "run_id"}),
-        ("/api/v1/runs/{run_id}/events", {"name", "console_after", "run_id"}),
+        ("/api/v1/runs/{run_id}/events", {"name", "console_after", "last-event-id", "run_id"}),
     ):
         assert {each["name"] for each in described[path]["get"]["parameters"]} == parameters
         assert described[path]["get"]["summary"]

@@ -2,9 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+from flashtrial.protocol.records import encode_record
 from flashtrial.server.events import EventHub
 from testkit.tracking_server import TrackingClient, batch, metric, tracking_server
 from testkit.waiting import wait_until
@@ -51,6 +52,38 @@ def test_a_listener_that_went_away_is_forgotten(server: TrackingClient) -> None:
         next(blocks)
         assert b"flashtrial_event_listeners 1\n" in server.get("/metrics").body
     wait_until(lambda: b"flashtrial_event_listeners 0\n" in server.get("/metrics").body, what="no listeners")
+
+
+def _printed(first: int, count: int) -> list[bytes]:
+    """Frames of so many lines, whose texts are their numbers."""
+    numbers = range(first, first + count)
+    return [encode_record(n, "console", n, {"stream": "stdout", "line": n, "text": str(n)}) for n in numbers]
+
+
+def _lines_until(blocks: Iterator[bytes], last: int) -> tuple[list[int], str]:
+    """The numbers of the lines told, up to this one, and the id of the event that told it."""
+    found: list[int] = []
+    fields: dict[bytes, bytes] = {}
+    while not found or found[-1] < last:
+        fields = dict(line.split(b": ", 1) for line in next(blocks).strip().splitlines())
+        if fields.get(b"event") == b"console":
+            found += [int(line["text"]) for line in json.loads(fields[b"data"])["lines"]]
+    return found, fields[b"id"].decode()
+
+
+def test_every_line_is_told_however_many_come_at_once_and_who_comes_back_misses_none(server: TrackingClient) -> None:
+    server.ingest(batch("r", *_printed(1, 2500)))
+    with server.events("/api/v1/runs/r/events") as blocks:
+        assert _lines_until(blocks, 2500)[0] == [*range(1, 2501)]
+        for first in range(2501, 8501, 1500):  # while nobody reads
+            server.ingest(batch("r", *_printed(first, 1500)))
+        told, event_id = _lines_until(blocks, 8500)
+        assert told == [*range(2501, 8501)]
+    server.ingest(batch("r", *_printed(8501, 1001)))
+    with server.events("/api/v1/runs/r/events", **{"Last-Event-ID": event_id}) as blocks:
+        assert _lines_until(blocks, 9501)[0] == [*range(8501, 9502)]
+    with server.events("/api/v1/runs/r/events?console_after=0", **{"Last-Event-ID": "of another"}) as blocks:
+        assert _lines_until(blocks, 9501)[0] == [*range(1, 9502)]
 
 
 async def _take(stream: AsyncIterator[bytes]) -> bytes:

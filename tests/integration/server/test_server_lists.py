@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from flashtrial.protocol.records import encode_batches, encode_record
+from flashtrial.server.files.blobs import BlobStore
 from flashtrial.server.ingest_body import parse_msgpack
 from flashtrial.server.repository import Repository
 from flashtrial.server.retention import RetentionRules
 from flashtrial.server.run_stream import RunWatch
 from flashtrial.server.settings import ServerSettings
+from flashtrial.server.upkeep import forget_blobs
 from flashtrial.testing.clock import FakeClock
 from testkit.tracking_server import TrackingClient, batch, metric, state, tracking_server
 from testkit.waiting import wait_until
@@ -193,3 +195,26 @@ def test_a_runs_stream_tells_points_that_stand_further_back(server: TrackingClie
     assert told(1) == [[[0, 1.0], [1, 5.0]]]  # from a checkpoint
     assert told(0) == [[[0, 1.0], [0, 6.0], [1, 5.0]]]  # the next epoch
     assert told(1) == [[[1, 5.0], [1, 7.0]]]
+
+
+def test_a_content_that_somebody_logs_while_its_run_is_removed_stays(flashtrial_home: Path) -> None:
+    content = b"weights"
+    sha256 = hashlib.sha256(content).hexdigest()
+    logged = encode_record(1, "file", 1, {"name": "w", "type": "artifact", "sha256": sha256, "size": len(content)})
+    repository = Repository(flashtrial_home / "server.db", FakeClock(), lambda _: None)
+    blobs = BlobStore(flashtrial_home / "blobs")
+    repository.start()
+    try:
+        blobs.start()
+        with blobs.incoming() as incoming:
+            incoming.write(content)
+            incoming.commit()
+        repository.ingest(parse_msgpack(encode_batches([batch("a", logged)])).batches).result(20)
+        removal = repository.remove("a").result(20)
+        repository.ingest(parse_msgpack(encode_batches([batch("b", logged)])).batches).result(20)
+        forget_blobs(repository.path, blobs, removal)
+        assert blobs.path_of(sha256) is not None
+        forget_blobs(repository.path, blobs, repository.remove("b").result(20))
+        assert blobs.path_of(sha256) is None
+    finally:
+        repository.stop()

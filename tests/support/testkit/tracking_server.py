@@ -90,9 +90,9 @@ class TrackingClient:
         return points
 
     @contextlib.contextmanager
-    def events(self, path: str = "/api/v1/events") -> Iterator[Iterator[bytes]]:
+    def events(self, path: str = "/api/v1/events", **headers: str) -> Iterator[Iterator[bytes]]:
         """The blocks of an event stream, each without its blank line, from the moment the server listens to us."""
-        answer = self._pool.request("GET", path, preload_content=False)
+        answer = self._pool.request("GET", path, headers=headers, preload_content=False)
         try:
             yield _blocks(answer)
         finally:

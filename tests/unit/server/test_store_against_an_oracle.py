@@ -26,6 +26,7 @@ from flashtrial.server.views import read_run, verify_counts
 WRITERS = ("w1", "w2", "w3")
 RUNS = ("parent", "child")
 FORK_STEP = 50
+OPENED_MS = {"parent": 1, "child": 5}
 ODD = (math.nan, math.inf, -math.inf, -0.0, 0.0, 5e-324, 1e308)
 
 
@@ -55,25 +56,31 @@ class Log:
     def there(self) -> list[Point]:
         return [point for point in self.points if point.seq in self.stored]
 
-    def rounds(self) -> list[list[list[Point]]]:
+    def attempts(self, until_ms: float) -> list[list[Point]]:
+        """Parted where a step goes back; the first, and what began until then."""
+        found: list[list[Point]] = []
+        for point in self.there:
+            if found and point.step >= found[-1][-1].step:
+                found[-1].append(point)
+            else:
+                found.append([point])
+        return [*found[:1], *(attempt for attempt in found[1:] if attempt[0].time_ms <= until_ms)]
+
+    def rounds(self, until_ms: float = math.inf) -> list[list[list[Point]]]:
         """Rounds of attempts of points."""
         found: list[list[list[Point]]] = []
-        last: int | None = None
-        for point in self.there:
-            if last is None or (point.step < last and point.step <= found[-1][0][0].step):
-                found.append([[point]])
-            elif point.step < last:
-                found[-1].append([point])
+        for attempt in self.attempts(until_ms):
+            if found and attempt[0].step > found[-1][0][0].step:
+                found[-1].append(attempt)
             else:
-                found[-1][-1].append(point)
-            last = point.step
+                found.append([attempt])
         return found
 
-    def seen(self) -> list[Point]:
+    def seen(self, until_ms: float = math.inf) -> list[Point]:
         """Of each round what no later attempt of it takes the place of."""
         return [
             point
-            for of_round in self.rounds()
+            for of_round in self.rounds(until_ms)
             for place, attempt in enumerate(of_round)
             for point in attempt
             if all(point.step < later[0].step for later in of_round[place + 1 :])
@@ -84,32 +91,40 @@ class Log:
 class Model:
     """A run as a plain list."""
 
-    logs: dict[str, Log] = field(default_factory=dict)
+    opened_ms: int
+    logs: dict[str, Log] = field(default_factory=lambda: {name: Log() for name in WRITERS})
 
-    def generations(self) -> list[list[Log]]:
-        times = {
-            name: [1 if seq == 1 else next(p.time_ms for p in log.points if p.seq == seq) for seq in log.stored]
+    def times(self) -> dict[str, list[int]]:
+        return {
+            name: [
+                self.opened_ms if seq == 1 else next(p.time_ms for p in log.points if p.seq == seq)
+                for seq in log.stored
+            ]
             for name, log in self.logs.items()
             if log.is_open
         }
+
+    def generations(self, until_ms: float = math.inf) -> list[list[Log]]:
+        times = self.times()
         begins = sorted((min(each), name) for name, each in times.items() if self._goes_on(name))
         found: list[list[Log]] = [[] for _ in range(len(begins) + 1)]
         for name, each in times.items():
             own = (min(each) if self._goes_on(name) else max(each), name)
             found[sum(begin <= own for begin in begins)].append(self.logs[name])
-        return found
+        oldest = next((place for place, each in enumerate(found) if each), 0)
+        return found[: max(oldest, sum(ms <= until_ms for ms, _ in begins)) + 1]
 
     def _goes_on(self, name: str) -> bool:
         return self.logs[name].resumed and 1 in self.logs[name].stored
 
-    def seen(self) -> list[Point]:
-        generations = self.generations()
+    def seen(self, until_ms: float = math.inf) -> list[Point]:
+        generations = self.generations(until_ms)
         firsts = [min((p.step for log in each for p in log.there), default=math.inf) for each in generations]
         return [
             point
             for place, generation in enumerate(generations)
             for log in generation
-            for point in log.seen()
+            for point in log.seen(until_ms)
             if all(point.step < first for first in firsts[place + 1 :])
         ]
 
@@ -129,8 +144,9 @@ class StoreBesideAnOracle(RuleBasedStateMachine):
         self._clean = contextlib.ExitStack()
         home = self._clean.enter_context(tempfile.TemporaryDirectory())
         self.path = Path(home) / "server.db"
-        self.models = {run: Model({name: Log() for name in WRITERS}) for run in RUNS}
+        self.models = {run: Model(OPENED_MS[run]) for run in RUNS}
         self.removed: set[str] = set()
+        self.given: list[Point] | None = None
 
     def teardown(self) -> None:
         self.connection.close()
@@ -185,7 +201,7 @@ class StoreBesideAnOracle(RuleBasedStateMachine):
             fork = f',"fork":{{"run_id":"parent","step":{FORK_STEP}}}' if run == "child" else ""
             resumed = "true" if log.resumed else "false"
             body = f'{{"status":"running","resumed":{resumed}{fork}}}'.encode()
-            records.insert(0, ChangeRecord(1, 1, RecordKind.STATE, body))
+            records.insert(0, ChangeRecord(1, OPENED_MS[run], RecordKind.STATE, body))
         return records
 
     def _account(self, run: str, log: Log, result: BatchResult, seqs: set[int]) -> None:
@@ -213,9 +229,21 @@ class StoreBesideAnOracle(RuleBasedStateMachine):
     @precondition(lambda self: not self.removed)
     @rule(run=st.sampled_from(RUNS), yes=st.integers(0, 4))
     def remove(self, run: str, yes: int) -> None:
+        inherited = self._inherited()
         if yes == 0 and remove_runs(self.connection, [run], 1).run_ids:
             self.removed.add(run)
-            self.models[run] = Model({name: Log() for name in WRITERS})
+            self.models[run] = Model(OPENED_MS[run])
+            self.given = inherited if run == "parent" else None
+
+    def _inherited(self) -> list[Point]:
+        """What the child has of its parent, as it was when the child began; once the parent is gone, as it was then."""
+        child = self.models["child"]
+        if self.given is not None:
+            return self.given
+        if not any(1 in log.stored for log in child.logs.values()):
+            return []
+        began_ms = min(ms for each in child.times().values() for ms in each)
+        return [point for point in self.models["parent"].seen(began_ms) if point.step <= FORK_STEP]
 
     @rule(run=st.sampled_from(RUNS), low=st.integers(-10, 400), width=st.integers(0, 3000), limit=st.integers(4, 40))
     def zoom(self, run: str, low: int, width: int, limit: int) -> None:
@@ -237,10 +265,9 @@ class StoreBesideAnOracle(RuleBasedStateMachine):
     def the_whole_curve_and_the_counts_agree(self) -> None:
         for run, model in self.models.items():
             expected = [(p.step, p.time_ms, p.value) for p in model.seen()]
-            if run == "child" and any(1 in log.stored for log in model.logs.values()):
+            if run == "child":
                 begins = min((p.step for log in model.logs.values() for p in log.there), default=math.inf)
-                parent = self.models["parent"].seen()
-                expected += [(p.step, p.time_ms, p.value) for p in parent if p.step <= FORK_STEP and p.step < begins]
+                expected += [(p.step, p.time_ms, p.value) for p in self._inherited() if p.step < begins]
             found = seen(self.connection, SeriesQuery(run, "x", limit=None))
             steps = found.steps.tolist()
             assert steps == sorted(steps)

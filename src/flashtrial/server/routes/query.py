@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Header, Query, Response
 from starlette.responses import StreamingResponse
 
 from flashtrial.protocol.trials import RunStatus
@@ -47,14 +47,27 @@ def _add_streams(routes: APIRouter, db_path: Path, events: EventHub) -> None:
         summary="Server-sent events of one run: its row, new points, new lines",
         response_class=StreamingResponse,
     )
-    async def run_changes(run_id: str, name: series.Names = (), console_after: Place = 0) -> Response:  # type: ignore[assignment]  # an empty default
+    async def run_changes(
+        run_id: str,
+        name: series.Names = (),  # type: ignore[assignment]  # an empty default
+        console_after: Place = 0,
+        last_event_id: Annotated[str, Header(max_length=MAX_NAME_CHARS)] = "",
+    ) -> Response:
         """Events are ``run`` (the run), ``metrics`` (``{"name", "points"}``, from the last step told on) and
-        ``console`` (``{"lines", "next"}``). What was there before the stream began is told first."""
+        ``console`` (``{"lines", "next"}``). What was there before the stream began is told first; lines from the
+        ``Last-Event-ID`` on, where one is sent, else behind `console_after`."""
         if not await asyncio.to_thread(views.run_exists, db_path, run_id):
             return _no_such_run(run_id)
         if events.is_full:
             return _too_many_streams()
-        return _stream(run_events(db_path, events, RunWatch(run_id, tuple(name), console_after)))
+        after = max(console_after, _line_id(last_event_id))
+        return _stream(run_events(db_path, events, RunWatch(run_id, tuple(name), after)))
+
+
+def _line_id(last_event_id: str) -> int:
+    """The id of the last line that a listener heard before; 0 for what is none of ours."""
+    is_ours = last_event_id.isascii() and last_event_id.isdecimal() and len(last_event_id) < 19
+    return int(last_event_id) if is_ours else 0
 
 
 def _too_many_streams() -> Response:

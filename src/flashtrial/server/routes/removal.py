@@ -19,14 +19,14 @@ def router(repository: Repository, blobs: BlobStore) -> APIRouter:
 
     @routes.delete("/runs/{run_id:path}", summary="Remove a run for good", response_model=RemovedShape)
     async def remove(run_id: str) -> Response:
-        """What still comes of it is refused. Runs that were forked from it lose the part of their curves before."""
+        """What still comes of it is refused. Runs that were forked from it keep the curves that they began with."""
         try:
             removal = await asyncio.wrap_future(repository.remove(run_id))
         except (QueueFull, NotRunning, sqlite3.Error) as error:
             return error_answer(503, "busy", str(error), {"Retry-After": "1"})
         if not removal.run_ids:
             return error_answer(404, "no_such_run", f"there is no run {run_id!r:.200}")
-        await asyncio.to_thread(forget_blobs, blobs, removal)
+        await asyncio.to_thread(forget_blobs, repository.path, blobs, removal)
         return json_answer({"removed": run_id})
 
     return routes

@@ -12,6 +12,7 @@ from flashtrial.server.downsampling import MIN_POINTS
 from flashtrial.server.records import MAX_INT64, SeriesKind
 from flashtrial.server.routes import shapes
 from flashtrial.server.series_views import SeriesQuery
+from flashtrial.server.storage.reading import reading
 
 MAX_SERIES = 100
 
@@ -61,6 +62,7 @@ def add_series(routes: APIRouter, db_path: Path) -> None:
 
         Where steps went back, or the run was gone on with, later points take the place of earlier ones; with
         ``attempts=all`` each comes by itself, as ``{"name", "attempts": [{"attempt", "writer_id", "points"}]}``.
+        ``unreadable`` is there where stored points were damaged, and says between which steps.
         """
         return _answer(db_path, window.queries(run_id), window.attempts)
 
@@ -74,14 +76,10 @@ def add_series(routes: APIRouter, db_path: Path) -> None:
 
 
 def _answer(db_path: Path, queries: list[SeriesQuery], attempts: Attempts) -> Response:
-    if not views.run_exists(db_path, queries[0].run_id):
-        return _no_such_run(queries[0].run_id)
-    found: list[dict[str, object]] = [
-        {"name": query.name, "attempts": series_views.attempts(db_path, query)}
-        if attempts == "all"
-        else {"name": query.name, "points": series_views.curve(db_path, query)}
-        for query in queries
-    ]
+    with reading(db_path) as connection:
+        if not views.has_run(connection, queries[0].run_id):
+            return _no_such_run(queries[0].run_id)
+        found = series_views.curves(connection, queries, apart=attempts == "all")
     return json_answer(found[0] if len(found) == 1 else {"series": found})
 
 

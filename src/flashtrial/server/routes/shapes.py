@@ -65,11 +65,20 @@ class RunPageShape(BaseModel):
     next: str | None
 
 
+class GapShape(BaseModel):
+    """Stored points that were damaged."""
+
+    points: int
+    first_step: int | None
+    last_step: int | None
+
+
 class SeriesShape(BaseModel):
     """The curve of one series: [step, time_ms, value]."""
 
     name: str
     points: list[tuple[int, int, Number]]
+    unreadable: list[GapShape] = []
 
 
 class AttemptShape(BaseModel):
@@ -85,6 +94,7 @@ class AttemptsShape(BaseModel):
 
     name: str
     attempts: list[AttemptShape]
+    unreadable: list[GapShape] = []
 
 
 class ManyShape(BaseModel):

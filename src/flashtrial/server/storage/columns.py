@@ -2,7 +2,8 @@
 
 An open tail keeps rows as they came, 32 bytes a point, so that appending is an insert and nothing is read. A sealed
 block keeps columns: sequence numbers, steps and times as differences, values as they are, the bytes of equal weight
-beside each other, and all of it compressed. Both keep every bit of a value; all kinds of NaN are one NaN.
+beside each other, and all of it compressed, with a checksum (blocks of before 2026-11 have none). Both keep every bit
+of a value; all kinds of NaN are one NaN.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -105,7 +106,7 @@ def encode_block(columns: Columns) -> bytes:
     """The points as a sealed block keeps them."""
     planes = [_planes(_differences(column)) for column in (columns.seqs, columns.steps, columns.times_ms)]
     packed = b"".join([*planes, _planes(columns.values.view(np.int64))])
-    return FORMAT + zstandard.ZstdCompressor(level=_LEVEL).compress(packed)
+    return FORMAT + zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(packed)
 
 
 def decode_block(data: bytes, points: int) -> Columns:

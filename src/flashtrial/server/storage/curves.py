@@ -23,10 +23,11 @@ MAX_STEP = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class BlockRef:
-    """A sealed block that nobody has read yet."""
+    """A sealed block that nobody has read yet: the run's own, or of the curve that a fork inherited."""
 
     number: int
     points: int
+    is_inherited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,11 @@ class Attempt:
     def first_step(self) -> int:
         return self.segments[0].first_step
 
+    @property
+    def opening(self) -> Columns | BlockRef:
+        """Where its first point is."""
+        return self.segments[0].source
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -63,9 +69,9 @@ class Piece:
     high: int
 
     @property
-    def block(self) -> int | None:
-        """The number of the block that has to be read for it, if any."""
-        return self.segment.source.number if isinstance(self.segment.source, BlockRef) else None
+    def block(self) -> BlockRef | None:
+        """The block that has to be read for it, if any."""
+        return self.segment.source if isinstance(self.segment.source, BlockRef) else None
 
     @property
     def is_whole(self) -> bool:

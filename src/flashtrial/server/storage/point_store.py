@@ -2,7 +2,8 @@
 
 A tail and its blocks belong to one (series, writer). Blocks hold points in the order in which they were logged, that is
 by sequence number, and no two blocks of a writer overlap in it; late points are sealed together with the blocks that
-they fall into. Attempts are no concern of writing: they follow from the order alone, so arrival changes nothing.
+they fall into. What is damaged stays as it is, beside what is new. Attempts are no concern of writing: they follow from
+the order alone, so arrival changes nothing.
 """
 
 import math
@@ -10,13 +11,14 @@ import sqlite3
 from dataclasses import dataclass
 
 from flashtrial.server.storage.columns import (
+    ROW,
     Columns,
-    decode_block,
     decode_rows,
     encode_block,
     encode_rows,
     joined,
 )
+from flashtrial.server.storage.gaps import Gap, Gaps
 from flashtrial.server.storage.summary import summary_of
 
 SEAL_POINTS = 2048  # an open tail as long as this is sealed
@@ -109,19 +111,29 @@ def store_blocks(connection: sqlite3.Connection, tail: Tail, columns: Columns) -
 
 def _take_tail(connection: sqlite3.Connection, tail: Tail) -> Columns:
     key = (tail.series, tail.writer)
-    rows = connection.execute("SELECT rows FROM tails WHERE series = ? AND writer = ? ORDER BY seq", key).fetchall()
-    connection.execute("DELETE FROM tails WHERE series = ? AND writer = ?", key)
+    whole = "series = ? AND writer = ? AND length(rows) % ? = 0"
+    rows = connection.execute(
+        f"SELECT rows FROM tails WHERE {whole} ORDER BY seq",  # noqa: S608 - our own words
+        (*key, ROW.itemsize),
+    ).fetchall()
+    connection.execute(f"DELETE FROM tails WHERE {whole}", (*key, ROW.itemsize))  # noqa: S608
     connection.execute("UPDATE curves SET open_points = 0 WHERE series = ? AND writer = ?", key)
     return decode_rows(b"".join(row for (row,) in rows))
 
 
 def _take_blocks(connection: sqlite3.Connection, tail: Tail, from_seq: int) -> list[Columns]:
-    """The blocks that end behind `from_seq`, which then are no more; and the last one, where it is small."""
+    """The blocks that end behind `from_seq`, which then are no more; and the last one, where it is small.
+
+    One that is damaged stays: nothing of what is new may be refused for its sake.
+    """
     key = (tail.series, tail.writer)
     rows = connection.execute(
         "SELECT number, points, data FROM blocks WHERE series = ? AND writer = ? AND (last_seq >= ? OR (points < ? "
         "AND first_seq = (SELECT max(first_seq) FROM blocks WHERE series = ? AND writer = ?))) ORDER BY first_seq",
         (*key, from_seq, BLOCK_POINTS // 2, *key),
     ).fetchall()
-    connection.executemany("DELETE FROM blocks WHERE number = ?", ((number,) for number, _, _ in rows))
-    return [decode_block(data, points) for _, points, data in rows]
+    gaps = Gaps()
+    found = [(number, gaps.block(number, Gap(points), data)) for number, points, data in rows]
+    taken = [(number, columns) for number, columns in found if columns is not None]
+    connection.executemany("DELETE FROM blocks WHERE number = ?", ((number,) for number, _ in taken))
+    return [columns for _, columns in taken]

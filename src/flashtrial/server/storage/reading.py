@@ -14,20 +14,23 @@ def reading(db_path: Path) -> Iterator[sqlite3.Connection]:
     """A read-only connection inside one snapshot; to an empty database where there is no file.
 
     A file of an older version is copied into memory and brought up to date there: reading never changes it.
+    Raises `DatabaseFromTheFuture`.
     """
-    connection = sqlite.connect(db_path, read_only=True) if db_path.exists() else sqlite3.connect(":memory:")
-    try:
-        if version_of(connection) < len(MIGRATIONS):
-            connection = _up_to_date(connection)
-        connection.execute("BEGIN")
+    with contextlib.closing(_opened(db_path)) as connection, sqlite.snapshot(connection):
+        if version_of(connection) == len(MIGRATIONS):  # the first question: the version is of the snapshot, too
+            yield connection
+            return
+    with contextlib.closing(_up_to_date(db_path)) as connection:
         yield connection
-    finally:
-        connection.close()
 
 
-def _up_to_date(connection: sqlite3.Connection) -> sqlite3.Connection:
-    with contextlib.closing(connection):
-        copy = sqlite3.connect(":memory:", isolation_level=None)
+def _opened(db_path: Path) -> sqlite3.Connection:
+    return sqlite.connect(db_path, read_only=True) if db_path.exists() else sqlite3.connect(":memory:")
+
+
+def _up_to_date(db_path: Path) -> sqlite3.Connection:
+    copy = sqlite3.connect(":memory:", isolation_level=None)
+    with contextlib.closing(_opened(db_path)) as connection:
         connection.backup(copy)
     sqlite.migrate(copy, MIGRATIONS)
     return copy

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from flashtrial.server.retention import KEEP_TAG, EndedRun
+from flashtrial.server.storage import inheritance
 
 _OF_SERIES = ("tails", "curves", "blocks")
 _OF_RUN = ("files", "documents", "console", "changes", "series", "writers")
@@ -19,27 +20,45 @@ class Removal:
 
 
 def remove_runs(connection: sqlite3.Connection, run_ids: Iterable[str], now_ms: int) -> Removal:
-    """Remove those of the runs that there are with all that belongs to them, but for the contents of their files."""
+    """Remove those of the runs that there are with all that belongs to them, but for the contents of their files.
+
+    Their forks get what they have of their curves, unless they go with them.
+    """
     removed: list[str] = []
     contents: set[str] = set()
-    for run_id in run_ids:
+    for run_id in _children_first(connection, run_ids):
         row = connection.execute("SELECT number FROM runs WHERE id = ?", (run_id,)).fetchone()
         if row is not None:
             contents.update(sha for (sha,) in connection.execute("SELECT sha256 FROM files WHERE run = ?", row))
             _remove(connection, row, run_id, now_ms)
             removed.append(run_id)
-    named = "SELECT 1 FROM files WHERE sha256 = ?"
-    forgotten = (sha for sha in sorted(contents) if connection.execute(named, (sha,)).fetchone() is None)
+    forgotten = (sha256 for sha256 in sorted(contents) if not is_named(connection, sha256))
     return Removal(tuple(removed), tuple(forgotten))
 
 
+def _children_first(connection: sqlite3.Connection, run_ids: Iterable[str]) -> list[str]:
+    """Newest first: nothing is given to a fork that is removed next."""
+    asked = list(dict.fromkeys(run_ids))
+    made = {
+        run_id: connection.execute("SELECT number FROM runs WHERE id = ?", (run_id,)).fetchone() for run_id in asked
+    }
+    return sorted(asked, key=lambda run_id: made[run_id] or (0,), reverse=True)
+
+
 def _remove(connection: sqlite3.Connection, row: tuple[int], run_id: str, now_ms: int) -> None:
+    inheritance.bequeath(connection, run_id)
+    inheritance.forget(connection, row[0])
     for table in _OF_SERIES:
         connection.execute(f"DELETE FROM {table} WHERE series IN (SELECT number FROM series WHERE run = ?)", row)  # noqa: S608 - our own words
     for table in _OF_RUN:
         connection.execute(f"DELETE FROM {table} WHERE run = ?", row)  # noqa: S608 - our own words
     connection.execute("DELETE FROM runs WHERE number = ?", row)
     connection.execute("INSERT OR REPLACE INTO removed (run_id, removed_ms) VALUES (?, ?)", (run_id, now_ms))
+
+
+def is_named(connection: sqlite3.Connection, sha256: str) -> bool:
+    """Whether a file record names this content."""
+    return connection.execute("SELECT 1 FROM files WHERE sha256 = ?", (sha256,)).fetchone() is not None
 
 
 def was_removed(connection: sqlite3.Connection, run_id: str) -> bool:
@@ -71,6 +90,7 @@ def _size_bytes(connection: sqlite3.Connection, run: int) -> int:
 _SIZES = (
     "SELECT sum(length(summary) + length(data)) FROM series JOIN blocks ON series = series.number WHERE run = ?",
     "SELECT sum(length(rows)) FROM series JOIN tails ON series = series.number WHERE run = ?",
+    "SELECT sum(length(summary) + length(data)) FROM inherited WHERE run = ?",
     "SELECT sum(length(text)) FROM console WHERE run = ?",
     "SELECT sum(length(body)) FROM documents WHERE run = ?",
     "SELECT sum(size) FROM (SELECT DISTINCT sha256, size FROM files WHERE run = ?)",

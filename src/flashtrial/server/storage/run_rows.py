@@ -11,6 +11,7 @@ from flashtrial.protocol.trials import RunStatus
 from flashtrial.server.liveness import Beat, Owner, Role, Silence, Standing, standing
 from flashtrial.server.records import ChangeRecord
 from flashtrial.server.run_facts import Change, RunFacts, ended_by_guests, fold, keyed
+from flashtrial.server.storage.inheritance import inheritance_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +96,17 @@ def facts_in_row(connection: sqlite3.Connection, run: RunKey) -> tuple[RunFacts,
 
 
 def _inherited(connection: sqlite3.Connection, run: RunKey, history: Iterable[Change]) -> RunFacts:
-    """What a run starts from: nothing, or of a forked one the config and tags that its parent has by now."""
+    """What a run starts from: nothing, or of a forked one the config and tags that its parent had at first."""
     facts = RunFacts(run.id)
     forks = (change.body["fork"] for change in history if "fork" in change.body)
     fork = next(forks, None)
     if fork is None:
         return facts
-    row = connection.execute("SELECT config, tags FROM runs WHERE id = ?", (fork["run_id"],)).fetchone()
-    if row is not None and fork.get("inherit_config"):
-        facts = replace(facts, config=orjson.loads(row[0]))
-    if row is not None and fork.get("inherit_tags"):
-        facts = replace(facts, tags=orjson.loads(row[1]))
+    found = inheritance_of(connection, run.number, fork["run_id"])
+    if found is not None and fork.get("inherit_config"):
+        facts = replace(facts, config=orjson.loads(found.config))
+    if found is not None and fork.get("inherit_tags"):
+        facts = replace(facts, tags=orjson.loads(found.tags))
     return facts
 
 
