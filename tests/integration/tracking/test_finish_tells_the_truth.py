@@ -64,4 +64,4 @@ print(json.dumps([elsewhere.url, [each.destination for each in report.arrivals]]
     lab.end_sync()
     assert json.loads(ended.output.splitlines()[-1]) == [NOWHERE, ["native", "mlflow"]], ended
     named = [JournalReader.open(path).header.facts["backends"] for path in lab.outbox.glob("*.journal")]
-    assert sorted(named) == [["mlflow"], ["native", "mlflow"], ["native", "mlflow"]]
+    assert (named.count(["mlflow"]), named.count(["native", "mlflow"]), len(named)) == (1, 2, 3)

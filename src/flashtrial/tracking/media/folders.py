@@ -4,6 +4,7 @@ It is a map of its files by their paths within it, and is logged as maps are: ``
 files there are is looked up when it is wrapped, their bytes are read when it is logged.
 """
 
+import errno
 import logging
 import os
 import stat
@@ -55,19 +56,18 @@ class Folder(Mapping[str, Artifact]):
 
 
 class _Walk:
-    """The regular files of a tree, in order of their names, each folder once however often links lead to it."""
+    """The regular files of a tree, in order of their names; a link that leads back up ends there."""
 
     def __init__(self, root: Path, *, follow_links: bool) -> None:
         self._root = root
         self._real_root = root.resolve(strict=True)
         self._follows = follow_links
-        self._entered: set[tuple[int, int]] = set()
         self._left_out: list[str] = []
         self._count = 0
 
     def files(self) -> Iterator[tuple[str, Path]]:
         """Raises OSError for a folder that cannot be listed, and ValueError for too many files."""
-        yield from self._below(self._root, "")
+        yield from self._below(self._root, "", frozenset())
 
     def say_left_out(self) -> None:
         if self._left_out:
@@ -79,35 +79,34 @@ class _Walk:
                 extra={"action": "folder_left_out"},
             )
 
-    def _below(self, folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
+    def _below(self, folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, Path]]:
+        """`above`: the folders on the way here, which links lead back to."""
         status = folder.stat()
-        if (status.st_dev, status.st_ino) in self._entered:
+        here = status.st_dev, status.st_ino
+        if here in above:
             return
-        self._entered.add((status.st_dev, status.st_ino))
-        for name in sorted(os.listdir(folder)):
-            path = folder / name
+        for path in sorted(folder.iterdir()):
+            name = f"{prefix}{path.name}"
             kind = self._kind(path)
             if kind == stat.S_IFDIR:
-                yield from self._below(path, f"{prefix}{name}/")
+                yield from self._below(path, f"{name}/", above | {here})
             elif kind == stat.S_IFREG:
                 self._count += 1
                 if self._count > MOST_FILES:
-                    raise ValueError(
-                        f"{self._root} has more than {MOST_FILES} files: make an archive of it, and log that"
-                    )
-                yield f"{prefix}{name}", path
+                    raise ValueError(f"{self._root} has more than {MOST_FILES} files: log an archive of it")
+                yield name, path
             else:
-                self._left_out.append(f"{prefix}{name}")
+                self._left_out.append(name)
 
     def _kind(self, path: Path) -> int:
         """What `path` is to be taken for; 0 for what is left out. Raises OSError for what cannot be looked at."""
         try:
-            if (
-                not self._follows
-                and path.is_symlink()
-                and not path.resolve(strict=True).is_relative_to(self._real_root)
-            ):
+            if path.is_symlink() and not (path.resolve(strict=True).is_relative_to(self._real_root) or self._follows):
                 return 0
             return stat.S_IFMT(path.stat().st_mode)
         except (FileNotFoundError, NotADirectoryError, RuntimeError):  # a link to nothing, or to itself
             return 0
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # so from Python 3.13 on
+                return 0
+            raise
