@@ -185,10 +185,25 @@ def test_uploads_that_nobody_goes_on_with_are_removed(tmp_path: Path) -> None:
         store.write(key_of(content), 0, content)
     old = tmp_path / "partial" / f"{key_of(b'old').sha256}-3"
     os.utime(old, (0, time.time() - ABANDONED_AFTER_S - 10))
-    store = store_at(tmp_path)
+    assert store.sweep() == 3  # as a server does that runs for months
     assert not old.exists()
     assert store.begin(key_of(b"young")).received_bytes == 5
-    assert store.used_bytes == 5
+    assert store.used_bytes == store_at(tmp_path).used_bytes == 5
+
+
+def test_what_a_second_client_found_here_is_not_removed_under_it(tmp_path: Path) -> None:
+    """The run that named it is removed between the answer that it is here and the record that names it again."""
+    store = store_at(tmp_path)
+    found, streamed, alone = (put(store, content) for content in (b"found", b"streamed", b"alone"))
+    assert store.begin(found).is_complete
+    with store.incoming() as incoming:
+        incoming.write(b"streamed")
+        assert incoming.commit() == streamed
+    assert [store.remove(key.sha256) for key in (found, streamed, alone)] == [0, 0, len(b"alone")]
+    assert (stored(store, found), stored(store, streamed)) == (b"found", b"streamed")
+    assert store.used_bytes == len(b"found" + b"streamed")
+    again = store_at(tmp_path)  # nobody is left there who was told
+    assert again.remove(found.sha256) == len(b"found")
 
 
 @pytest.mark.parametrize("sha256", ["", "../x", "A" * 64, "0" * 63, "0" * 64 + "\n", "0" * 65])

@@ -35,6 +35,7 @@ from flashtrial.core.errors import FlashtrialError
 from flashtrial.server.files.limits import BlobLimits
 
 ABANDONED_AFTER_S = 7 * 24 * 3600.0
+WANTED_FOR_S = 3600.0
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -93,18 +94,31 @@ class BlobStore:
         self._root = root
         self._partial = root / "partial"
         self.limits = limits or BlobLimits()
-        self._lock = threading.Lock()  # guards _used_bytes
+        self._lock = threading.Lock()  # guards the two below, and the removal of blobs
         self._used_bytes = 0
+        self._wanted: dict[str, float] = {}  # blobs that a second client found here, and when
 
     def start(self) -> None:
         """Make the folders, remove uploads that nobody went on with for a week, and count what is there."""
         files.ensure_private_dir(self._partial)
-        for path in self._partial.iterdir():
-            if path.name.startswith("incoming-") or time.time() - path.stat().st_mtime > ABANDONED_AFTER_S:
-                path.unlink(missing_ok=True)
+        for path in self._partial.glob("incoming-*"):
+            path.unlink(missing_ok=True)
+        self.sweep()
         used_bytes = sum(path.stat().st_size for path in self._root.glob("*/*"))
         with self._lock:
             self._used_bytes = used_bytes
+
+    def sweep(self) -> int:
+        """Remove uploads that nobody went on with for a week; the bytes freed. Who comes later begins anew."""
+        freed = 0
+        for path in self._partial.glob("*"):
+            with contextlib.suppress(FileNotFoundError):  # it has just ended
+                found = path.stat()
+                if time.time() - found.st_mtime > ABANDONED_AFTER_S:
+                    path.unlink()
+                    freed += found.st_size
+        self._forget_bytes(freed)
+        return freed
 
     @property
     def used_bytes(self) -> int:
@@ -128,8 +142,7 @@ class BlobStore:
                 return self._begin(key, run_bytes)
 
     def _begin(self, key: BlobKey, run_bytes: int) -> UploadState:
-        if (path := self.path_of(key.sha256)) is not None:
-            os.utime(path)  # wanted again: so no clean-up takes it for forgotten
+        if self._is_wanted_again(key.sha256):
             return UploadState(key, key.size_bytes, is_complete=True)
         self._check_size(key.size_bytes, run_bytes)
         with self._locked_partial(key, create=True) as descriptor:
@@ -178,13 +191,17 @@ class BlobStore:
         return done
 
     def remove(self, sha256: str) -> int:
-        """Remove a whole blob; how many bytes that freed. For who knows that no file record names it any more."""
-        path = self.path_of(sha256)
-        if path is None:
-            return 0
-        size_bytes = path.stat().st_size
-        path.unlink(missing_ok=True)
-        self._forget_bytes(size_bytes)
+        """Remove a whole blob; how many bytes that freed. For who knows that no file record names it any more.
+
+        What another client was told within the last hour that it need not send stays: its record is on the way.
+        """
+        with self._lock:
+            path = self.path_of(sha256)
+            if path is None or time.monotonic() - self._wanted.get(sha256, -WANTED_FOR_S) < WANTED_FOR_S:
+                return 0
+            size_bytes = path.stat().st_size
+            path.unlink()
+            self._used_bytes -= size_bytes
         return size_bytes
 
     def hashes(self) -> Iterator[tuple[str, float]]:
@@ -206,6 +223,20 @@ class BlobStore:
                 path.unlink(missing_ok=True)
                 self._forget_bytes(os.fstat(descriptor).st_size)
             os.close(descriptor)
+
+    def _is_wanted_again(self, sha256: str) -> bool:
+        """Whether the whole blob is here; then it stays for a while, named or not."""
+        with self._lock:
+            path = self.path_of(sha256)
+            if path is None:
+                return False
+            os.utime(path)  # for clean-ups after a restart
+            now = time.monotonic()
+            self._wanted.pop(sha256, None)
+            self._wanted[sha256] = now  # the last: the dict is ordered by time
+            while now - self._wanted[oldest := next(iter(self._wanted))] >= WANTED_FOR_S:
+                del self._wanted[oldest]
+        return True
 
     def _place(self, sha256: str) -> Path:
         return self._root / sha256[:2] / sha256
@@ -301,7 +332,7 @@ class Incoming:
     def commit(self) -> BlobKey:
         """Keep it; the key under which it is from now on, whether it was there before or not. Raises OSError."""
         key = BlobKey(self._hash.hexdigest(), self.size_bytes)
-        if self._store.path_of(key.sha256) is None:
+        if not self._store._is_wanted_again(key.sha256):  # noqa: SLF001
             self._store._settle(self._descriptor, self._path, key.sha256)  # noqa: SLF001
             self.is_committed = True
         return key
