@@ -63,7 +63,10 @@ class BatchReceipt:
 
 
 class Backend(Protocol):
-    """A destination. Used by one thread. Sending the same records again changes nothing there."""
+    """A destination. Sending the same records again changes nothing there.
+
+    Used by one thread, unless it is a `ConcurrentBackend`.
+    """
 
     @property
     def name(self) -> str:
@@ -76,6 +79,16 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Let go of connections. Calling twice is safe."""
+        ...
+
+
+@runtime_checkable
+class ConcurrentBackend(Protocol):
+    """A destination to which `send` may bring several requests at once, from a thread each."""
+
+    @property
+    def most_requests(self) -> int:
+        """How many."""
         ...
 
 

@@ -178,18 +178,28 @@ class Feeds:
             elif writer_id not in self._not_ours:
                 self._adopt(writer_id, numbers)
 
-    def next_parcels(self, request_bytes: int) -> list[tuple[Feed, Parcel]]:
-        """What goes into the next request: something of each journal, in turn, until `request_bytes` are reached."""
+    def next_loads(self, request_bytes: int, most: int = 1) -> list[list[tuple[Feed, Parcel]]]:
+        """What goes into the next requests, at most so many: something of each journal, in turn.
+
+        A request has `request_bytes` at most, or one record; the next one is begun when no more fits into it.
+        """
         pending = [writer_id for writer_id in list(self._feeds) if self._ask(writer_id, Feed.has_more, otherwise=False)]
-        parcels: list[tuple[Feed, Parcel]] = []
+        share = share_bytes(len(pending), request_bytes, most)
+        loads: list[list[tuple[Feed, Parcel]]] = []
+        room = 0
         for writer_id in pending:
-            if request_bytes <= 0:
-                break
-            if (parcel := self._parcel(writer_id, share_bytes(len(pending)))) is not None:
-                self._feeds[writer_id] = feed = self._feeds.pop(writer_id)  # to the end: next time others come first
-                parcels.append((feed, parcel))
-                request_bytes -= len(parcel.stretch.data)
-        return parcels
+            if (parcel := self._parcel(writer_id, share)) is None:
+                continue
+            size_bytes = len(parcel.stretch.data)
+            if not loads or size_bytes > room:
+                if len(loads) == most:
+                    break
+                loads.append([])
+                room = request_bytes
+            self._feeds[writer_id] = feed = self._feeds.pop(writer_id)  # to the end: next time others come first
+            loads[-1].append((feed, parcel))
+            room -= size_bytes
+        return loads
 
     def remove_done(self) -> None:
         """Remove what nobody writes to and nobody waits for."""

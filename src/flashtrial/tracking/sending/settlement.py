@@ -40,9 +40,9 @@ class Settlement:
     frame_limit: int
 
 
-def share_bytes(pending: int) -> int:
-    """How much of each of `pending` journals goes into one request: all get something, one alone gets it all."""
-    return max(LEAST_SHARE_BYTES, REQUEST_BYTES // max(pending, 1))
+def share_bytes(pending: int, request_bytes: int = REQUEST_BYTES, requests: int = 1) -> int:
+    """How much of each of `pending` journals goes into so many requests: all get something, one fills one alone."""
+    return min(max(LEAST_SHARE_BYTES, request_bytes * requests // max(pending, 1)), request_bytes)
 
 
 def settle(parcel: Parcel, receipt: BatchReceipt, now_ms: int) -> Settlement:

@@ -1,4 +1,4 @@
-"""The sync loop: everything of one outbox to one destination, a request at a time.
+"""The sync loop: everything of one outbox to one destination, a round of requests at a time.
 
 Deciding is in `settlement`, files are in `feeds`, the network is in the backend; here is the order of it and the
 waiting after failures. It belongs to one thread of the one process that holds the outbox's ``sync.lock``, and may die
@@ -15,10 +15,11 @@ from flashtrial.core.clock import Clock
 from flashtrial.tracking.backends.base import Backend, Outage, PulseBackend, Rejected
 from flashtrial.tracking.journal.routes import Destination, Route
 from flashtrial.tracking.sending.backoff import Backoff
-from flashtrial.tracking.sending.feeds import Feed, Feeds
+from flashtrial.tracking.sending.feeds import Feeds
 from flashtrial.tracking.sending.outbox_state import OutboxState
 from flashtrial.tracking.sending.pulse import Pulse
-from flashtrial.tracking.sending.settlement import REQUEST_BYTES, Parcel, settle, settle_rejected, why_too_large
+from flashtrial.tracking.sending.rounds import Answered, Load, most_requests, send_round
+from flashtrial.tracking.sending.settlement import REQUEST_BYTES, settle, settle_rejected, why_too_large
 
 logger = logging.getLogger(__name__)
 
@@ -70,11 +71,13 @@ class Sync:
         self._backoff = Backoff(clock, rng)
         self._whereabouts = whereabouts
         self._last_seen: object = None
+        self._most = most_requests(backend)
+        self._request_bytes = REQUEST_BYTES
         self._outage: str | None = None
         self._look_round_at = clock.monotonic() + LOOK_ROUND_EVERY_S
 
     def step(self) -> bool:
-        """Send one request's worth. True when it came to an answer, so that the caller asks again at once."""
+        """Send one round's worth. True when it came to an answer, so that the caller asks again at once."""
         self._feeds.refresh()
         if self._must_wait():
             return False
@@ -117,16 +120,16 @@ class Sync:
 
     def _send(self) -> bool:
         """Whether there was something to send. Raises `Outage`."""
-        parcels = self._feeds.next_parcels(REQUEST_BYTES)
-        if parcels:
-            self._deliver(parcels)
-        looks_round = not parcels or self._clock.monotonic() >= self._look_round_at
+        loads = self._feeds.next_loads(self._request_bytes, self._most)
+        if loads:
+            self._deliver(loads)
+        looks_round = not loads or self._clock.monotonic() >= self._look_round_at
         if self._pulse is not None:
             self._pulse.tell(farewells=looks_round)
         if looks_round:  # now and then also where writers never pause
             self._feeds.remove_done()
             self._look_round_at = self._clock.monotonic() + LOOK_ROUND_EVERY_S
-        return bool(parcels)
+        return bool(loads)
 
     def _must_wait(self) -> bool:
         if not self._backoff.is_waiting:
@@ -137,28 +140,47 @@ class Sync:
         self._backoff.reset()
         return False
 
-    def _deliver(self, parcels: Sequence[tuple[Feed, Parcel]]) -> None:
-        """Raises `Outage`; what was answered before it is settled."""
+    def _deliver(self, loads: Sequence[Load]) -> None:
+        """Raises `Outage` when all that was answered is settled; the one that asked for the longest wait."""
         self._last_seen = self._whereabouts()
-        try:
-            receipts = self._backend.send([parcel.batch for _, parcel in parcels])
-        except Rejected as rejected:
-            self._deliver_apart(parcels, rejected)
-            return
-        for (feed, parcel), receipt in zip(parcels, receipts, strict=True):
+        outages: list[Outage] = []
+        for answered in send_round(self._backend, loads):
+            try:
+                self._settle(answered)
+            except Outage as outage:
+                outages.append(outage)
+        if outages:
+            raise max(outages, key=lambda outage: outage.retry_after_s or 0.0)
+
+    def _settle(self, answered: Answered) -> None:
+        """Raises `Outage`, and what is no answer at all."""
+        match answered.error:
+            case Rejected() as rejected if rejected.is_certain:
+                self._deliver_apart(answered.load, rejected)
+            case Rejected() as rejected:
+                self._deliver_less(answered, rejected)
+            case Exception() as error:
+                raise error
+        for (feed, parcel), receipt in zip(answered.load, answered.receipts, strict=answered.error is None):
             if not receipt.is_unfinished:
                 feed.apply(settle(parcel, receipt, self._clock.time_ms()))
 
-    def _deliver_apart(self, parcels: Sequence[tuple[Feed, Parcel]], rejected: Rejected) -> None:
+    def _deliver_apart(self, load: Load, rejected: Rejected) -> None:
         """One parcel of a rejected request is to blame: ask for each alone."""
-        if len(parcels) > 1:
-            for one in parcels:
-                self._deliver([one])
+        if len(load) > 1:
+            for one in load:
+                self._deliver([[one]])
             return
-        [(feed, parcel)] = parcels
-        is_alone = len(parcel.stretch.marks) == 1
-        reason = why_too_large(parcel, str(rejected)) if is_alone and not rejected.is_certain else str(rejected)
-        feed.apply(settle_rejected(parcel, reason, self._clock.time_ms()))
+        [(feed, parcel)] = load
+        feed.apply(settle_rejected(parcel, str(rejected), self._clock.time_ms()))
+
+    def _deliver_less(self, answered: Answered, rejected: Rejected) -> None:
+        """The way is too narrow for the request: smaller ones from now on; a record that is too large is set aside."""
+        [(feed, parcel), *others] = answered.load
+        if others or len(parcel.stretch.marks) > 1:
+            self._request_bytes = max(answered.size_bytes // 2, 1)
+            return
+        feed.apply(settle_rejected(parcel, why_too_large(parcel, str(rejected)), self._clock.time_ms()))
 
     def _note(self, outage: str | None) -> None:
         """Say a change of the destination's state once, not at each attempt."""
