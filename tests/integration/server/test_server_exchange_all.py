@@ -64,7 +64,7 @@ def _pluto(server: TrackingClient) -> None:
 
 
 def _native(server: TrackingClient) -> None:
-    """A run whose parent changed after the fork, one that a dead process left, and records without a trace."""
+    """Forks of a run that changed and of one that is gone, a run that a dead process left, records without a trace."""
     opened = state(1, "running", config={"depth": 1}, tags=["old"])
     server.ingest(batch("parent", opened, metric(2, {})))
     fork = {"run_id": "parent", "step": 1, "inherit_config": True, "inherit_tags": True}
@@ -72,6 +72,11 @@ def _native(server: TrackingClient) -> None:
     alert = {"name": "alert", "type": "alert", "step": None, "value": {"title": "high", "level": "warn"}}
     later = encode_record(3, "config", 3000, {"set": {"depth": 9}}), encode_record(4, "data", 4, alert)
     server.ingest(batch("parent", *later))
+    opened = state(1, "running", config={"width": 3}, tags=["gone"])
+    server.ingest(batch("lost", opened, metric(2, {"loss": 1.5}), metric(3, {"loss": float("inf")})))
+    fork = {"run_id": "lost", "step": 3, "inherit_config": True}
+    server.ingest(batch("orphan", state(4, "running", fork=fork), metric(5, {"loss": 1.25}), writer_id="w2"))
+    assert server.request("DELETE", "/api/v1/runs/lost").status == 200
     server.ingest(batch("dead", state(1, "running"), writer_id="w3"))
     gone = {"writers": [{"run_id": "dead", "writer_id": "w3", "state": "gone", "reason": "it was killed"}]}
     post(server, "/api/v1/heartbeat", gone)
@@ -105,6 +110,7 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> tuple[ServerSettings, Ser
 
 QUESTIONS = [
     *("/api/v1/runs", "/api/v1/experiments", "/api/v1/experiments/1/trials", "/api/v1/experiments/1"),
+    *("/api/v1/runs/orphan", "/api/v1/runs/orphan/metrics?name=loss"),
     *("/api/v1/runs/child", "/api/v1/runs/dead", "/api/v1/runs/parent/data", "/api/v1/runs/parent/metrics?name=loss"),
     *("/api/runs/list?projectName=pluto", "/api/runs/details/1", "/api/runs/details/2", "/api/runs/projects"),
     *(
@@ -146,6 +152,7 @@ def test_every_client_reads_the_same_afterwards(moved: tuple[ServerSettings, Ser
     before, after = answers
     assert sorted(run["info"]["lifecycle_stage"] for run in before["mlflow runs"]) == ["active", "deleted"]
     assert before["/api/v1/runs/dead"]["status"] == "interrupted"
+    assert len(before["/api/v1/runs/orphan/metrics?name=loss"]["points"]) == 3
     assert before["/api/v1/runs/child"]["config"] == {"depth": 1}
     assert after == before
 
@@ -168,6 +175,8 @@ SAME = [
     "JOIN runs ON runs.number = run WHERE length(taken) > 0 AND writers.id NOT LIKE '%-' || :epoch ORDER BY 1, 2",
     "SELECT number, name, epoch, told_epoch, status, created_ms, begun_ms, updated_ms FROM experiments",
     "SELECT * FROM trials",
+    "SELECT config, tags, has_points FROM inheritance",
+    "SELECT kind, name, first_step, last_step, points, summary, data FROM inherited",
     "SELECT id, kind, state, reason, created_ms FROM commands WHERE state != 'withdrawn'",
     "SELECT * FROM run_ids",
 ]

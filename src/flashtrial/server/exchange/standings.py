@@ -5,6 +5,7 @@ life; of experiments who controlled them, and the commands. Putting lines in twi
 knows better than the lines stays.
 """
 
+import base64
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
@@ -14,12 +15,14 @@ import orjson
 from flashtrial.core.masking import masked_config, masked_text
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.server.intervals import IntervalSet
+from flashtrial.server.storage.columns import decode_block
 
 Line: TypeAlias = dict[str, Any]
 
 _RUN = ("created_ms", "last_seen_ms", "status", "reason", "tags", "config")
 _WRITER = ("ahead_ms", "role", "beat", "heard_ms", "gone_reason", "host")
 _EXPERIMENT = ("number", "name", "epoch", "created_ms", "begun_ms", "updated_ms")
+_INHERITED = ("kind", "name", "first_step", "last_step", "points", "summary", "data")
 _COMMAND = (
     *("id", "run_id", "kind", "seen_version", "config", "warm_start", "state", "refusal", "reason", "new_run_id"),
     *("epoch", "created_ms", "expires_ms", "settled_ms"),
@@ -28,6 +31,7 @@ _COMMAND = (
 NAMES = {
     "run": ("id", *_RUN),
     "writer": ("run_id", "id", "taken", *_WRITER),
+    "inheritance": ("run_id", "config", "tags", "has_points", "curves"),
     "experiment": _EXPERIMENT,
     "command": ("experiment", *_COMMAND),
     "run_ids": ("next",),
@@ -45,7 +49,19 @@ def lines_of(connection: sqlite3.Connection, run_ids: Iterable[str]) -> Iterator
         for writer in _rows(connection, writers, number):
             spans = list(IntervalSet.decode(writer.pop("taken")).intervals())
             yield {"is": "writer", "run_id": run_id, **writer, "taken": spans}
+        yield from _inheritance(connection, run_id, number)
     yield from _control(connection, orjson.dumps(run_ids).decode())
+
+
+def _inheritance(connection: sqlite3.Connection, run_id: str, number: int) -> Iterator[Line]:
+    """What a fork has of a parent that may be gone: blocks are bytes, and so in base 64."""
+    for line in _rows(connection, "SELECT config, tags, has_points FROM inheritance WHERE run = ?", number):
+        sql = f"SELECT {', '.join(_INHERITED)} FROM inherited WHERE run = ? ORDER BY number"  # noqa: S608 - our own words
+        curves = [
+            {**curve, **{name: base64.b64encode(curve[name]).decode() for name in ("summary", "data")}}
+            for curve in _rows(connection, sql, number)
+        ]
+        yield {"is": "inheritance", "run_id": run_id, **line, "curves": curves}
 
 
 def _control(connection: sqlite3.Connection, run_ids: str) -> Iterator[Line]:
@@ -70,9 +86,18 @@ def checked(line: Line) -> Line:
     if line["is"] == "run":
         found |= {"status": RunStatus(line["status"]).value, "tags": _json(line["tags"], list)}
         found["config"] = _json(line["config"], dict)
+    if line["is"] == "inheritance":
+        found |= {"config": _json(line["config"], dict), "tags": _json(line["tags"], list)}
+        found["curves"] = [_curve(curve) for curve in line["curves"]]
     if line["is"] == "writer":
         found["taken"] = IntervalSet.of((int(first), int(last)) for first, last in line["taken"])
     return {"is": line["is"], **found}
+
+
+def _curve(said: Line) -> Line:
+    blocks = {name: base64.b64decode(said[name], validate=True) for name in ("summary", "data")}
+    decode_block(blocks["data"], said["points"])
+    return _only(said, *_INHERITED) | blocks
 
 
 def masked(line: Line) -> Line:
@@ -108,8 +133,27 @@ def prepare(connection: sqlite3.Connection, run_ids: Iterable[str], lines: Itera
                     "WHERE id = :run_id ON CONFLICT (run, id) DO NOTHING",
                     _only(line, "id", "run_id", "ahead_ms"),
                 )
+            case "inheritance":  # ahead of the records that ask for it
+                _put_inheritance(connection, line)
             case "experiment":  # of epoch 0 as yet, so that reports of every epoch are heard
                 _keep_number(connection, _only(line, *_EXPERIMENT))
+
+
+def _put_inheritance(connection: sqlite3.Connection, line: Line) -> None:
+    (number,) = connection.execute("SELECT number FROM runs WHERE id = ?", (line["run_id"],)).fetchone()
+    known = connection.execute("SELECT has_points FROM inheritance WHERE run = ?", (number,)).fetchone()
+    if known is not None and known[0] >= line["has_points"]:
+        return
+    connection.execute(
+        "INSERT INTO inheritance (run, config, tags, has_points) VALUES (:run, :config, :tags, :has_points) "
+        "ON CONFLICT (run) DO UPDATE SET has_points = excluded.has_points",
+        {**_only(line, "config", "tags", "has_points"), "run": number},
+    )
+    names = ("run", *_INHERITED)
+    connection.executemany(
+        f"INSERT INTO inherited ({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)})",  # noqa: S608 - our own words
+        ({"run": number, **curve} for curve in line["curves"]),
+    )
 
 
 def _keep_number(connection: sqlite3.Connection, line: Line) -> None:
