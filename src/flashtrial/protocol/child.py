@@ -24,6 +24,7 @@ MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024 if hasattr(os, "memfd_create") else M
 MAX_MESSAGE_CHARS: Final = 1024 * 1024
 MAX_RUN_ID_CHARS: Final = 1024
 MOST_SECRETS: Final = 1000
+MAX_SECRET_CHARS: Final = 16 * 1024  # more than is kept of a line
 # Where no descendant of a child can get out of its sight (it is their subreaper), it can tell that nobody else has the
 # pipe of a call that left nothing behind, and keeps it for the next call.
 KEEPS_PIPES: Final = sys.platform == "linux"
@@ -318,9 +319,9 @@ def _touched(call_id: str, run_id: str) -> Touched:
 
 
 def _secrets(call_id: str, texts: list[object]) -> Secrets:
-    named = tuple(text for text in texts if isinstance(text, str) and text)
+    named = tuple(text for text in texts if isinstance(text, str) and 0 < len(text) <= MAX_SECRET_CHARS)
     if len(named) != len(texts) or len(named) > MOST_SECRETS:
-        raise ValueError(f"secrets are at most {MOST_SECRETS} texts of a character and more")
+        raise ValueError(f"secrets are at most {MOST_SECRETS} texts of 1 to {MAX_SECRET_CHARS} characters")
     return Secrets(call_id, named)
 
 

@@ -38,6 +38,7 @@ GARBLED = {
     "a result that is a number": "control().send(raw(wire.Returned, call_id, 5, True, []))",
     "a value of three gigabytes of nothing": "control().send(raw(wire.Yielded, call_id, 3_000_000_000))",
     "secrets without end": "control().send(raw(wire.Secrets, call_id, ['s'] * 5000))",
+    "a secret without end": "control().send(raw(wire.Secrets, call_id, ['s' * 50_000]))",
     "an empty secret": "control().send(raw(wire.Secrets, call_id, ['']))",
     "a run of a name without end": "control().send(raw(wire.Touched, call_id, 'r' * 5000))",
     "a result that is nowhere": "control().send(raw(wire.Returned, call_id, None, True, []))",

@@ -36,6 +36,7 @@ from flashtrial.process.runtime.serialization_utils import Arguments, BadArgumen
 from flashtrial.protocol.child import (
     KEEPS_PIPES,
     MAX_MESSAGE_CHARS,
+    MAX_SECRET_CHARS,
     MOST_SECRETS,
     Blame,
     Event,
@@ -145,7 +146,8 @@ class InstanceHost:
         self._say_of(call_id, Touched(call_id, run_id))
 
     def _hide(self, call_id: str, secrets: Sequence[str]) -> None:
-        self._say_of(call_id, Secrets(call_id, tuple(secrets[:MOST_SECRETS])))
+        texts = [text for text in secrets if 0 < len(text) <= MAX_SECRET_CHARS]
+        self._say_of(call_id, Secrets(call_id, tuple(texts[:MOST_SECRETS])))
 
     def _say_of(self, call_id: str, event: Touched | Secrets) -> None:
         """Nothing is said of a call after its answer, nor by a process that user code forked off."""
