@@ -155,6 +155,7 @@ def test_retention_removes_ended_runs_and_spares_the_kept_and_the_parents(flasht
         child = state(1, "running", fork={"run_id": "parent"})
         repository.ingest(parse_msgpack(encode_batches([batch("child", child)])).batches).result(20)
         assert repository.retain(RetentionRules()).result(20).run_ids == ()
+        clock.advance(2 * 24 * 3600)
         assert repository.retain(RetentionRules(days=1)).result(20).run_ids == ("old",)
     finally:
         repository.stop()

@@ -36,6 +36,27 @@ def remove_runs(connection: sqlite3.Connection, run_ids: Iterable[str], now_ms: 
     return Removal(tuple(removed), tuple(forgotten))
 
 
+def remove_some(connection: sqlite3.Connection, run_id: str, rows: int) -> bool:
+    """Remove about so many rows of what takes most room in a run; whether there were any.
+
+    Points of a run that was forked stay: its forks are given them when it goes.
+    """
+    row = connection.execute("SELECT number FROM runs WHERE id = ?", (run_id,)).fetchone()
+    has_forks = connection.execute("SELECT 1 FROM runs WHERE fork_run = ?", (run_id,)).fetchone() is not None
+    deletions = _BULKY[:2] if has_forks else _BULKY
+    return row is not None and any(connection.execute(sql, (*row, rows)).rowcount for sql in deletions)
+
+
+_BULKY = (
+    "DELETE FROM console WHERE number IN (SELECT number FROM console WHERE run = ? LIMIT ?)",
+    "DELETE FROM documents WHERE (writer, seq) IN (SELECT writer, seq FROM documents WHERE run = ? LIMIT ?)",
+    "DELETE FROM blocks WHERE number IN (SELECT blocks.number FROM series JOIN blocks ON blocks.series = series.number "
+    "WHERE run = ? LIMIT ? / 10)",
+    "DELETE FROM tails WHERE (series, writer, seq) IN (SELECT tails.series, tails.writer, seq FROM series "
+    "JOIN tails ON tails.series = series.number WHERE run = ? LIMIT ?)",
+)
+
+
 def _children_first(connection: sqlite3.Connection, run_ids: Iterable[str]) -> list[str]:
     """Newest first: nothing is given to a fork that is removed next."""
     asked = list(dict.fromkeys(run_ids))
@@ -67,16 +88,27 @@ def was_removed(connection: sqlite3.Connection, run_id: str) -> bool:
 
 
 def ended_runs(connection: sqlite3.Connection) -> list[EndedRun]:
-    """The runs that retention may remove."""
-    rows = connection.execute(
-        "SELECT id, project, updated_ms, number FROM runs WHERE told_status NOT IN ('created', 'running') "
-        "AND NOT EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?) "
-        "AND NOT EXISTS (SELECT 1 FROM runs AS child WHERE child.fork_run = runs.id)",
-        (KEEP_TAG,),
-    ).fetchall()
+    """The runs that retention may remove, with the last time that a record of them is of, or came at.
+
+    What was logged long ago and came today is as new as today: its user has not seen it yet.
+    """
+    rows = connection.execute(_ENDED, (KEEP_TAG,)).fetchall()
     return [
         EndedRun(run_id, project, updated_ms, _size_bytes(connection, run)) for run_id, project, updated_ms, run in rows
     ]
+
+
+# Its experiment may clone a trial that has ended, or ask for its curve, as long as its controller lives.
+_ENDED = """
+SELECT id, project, max(updated_ms, last_seen_ms), number FROM runs WHERE told_status NOT IN ('created', 'running')
+AND NOT EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?)
+AND NOT EXISTS (SELECT 1 FROM runs AS child WHERE child.fork_run = runs.id)
+AND id NOT IN (
+    SELECT trials.tracked_run FROM trials JOIN experiments ON experiments.number = trials.experiment
+    JOIN runs AS controller ON controller.id = experiments.tracked_run
+    WHERE experiments.status IN ('new', 'running') AND controller.status IN ('created', 'running')
+)
+"""
 
 
 def _size_bytes(connection: sqlite3.Connection, run: int) -> int:
