@@ -1,12 +1,15 @@
 """The neighbours' wires by hand: what is sent again, what is forged, what a token is needed for."""
 
 import json
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from testkit.tracking_server import Answer, TrackingClient, tracking_server
+from testkit.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -64,11 +67,41 @@ def test_an_alert_whose_answer_was_lost_is_stored_once(server: TrackingClient) -
     assert len(server.get(f"/api/v1/runs/{id_of(server)}/data?name=alert").json()["data"]) == 2
 
 
-def test_a_create_whose_answer_was_lost_makes_one_run_and_a_used_one_another(server: TrackingClient) -> None:
-    first = made(server)
-    assert made(server) == first
-    assert post(server, "/api/runs/trigger", {"runId": first["runId"]}).json() == {"status": "RUNNING"}
-    assert made(server)["runId"] != first["runId"]
+def sent_and_left(server: TrackingClient, path: str, said: object) -> None:
+    """A request whose client leaves before any answer; over when its run is there."""
+    body = json.dumps(said).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    wait_until(lambda: len(server.get("/api/v1/runs").json()["runs"]) == 1, what="the run that nobody heard of")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/api/runs/create", CREATE),
+        (f"{MLFLOW}/runs/create", {"experiment_id": "0", "start_time": 1000, "run_name": "once"}),
+    ],
+    ids=["pluto", "mlflow"],
+)
+def test_a_create_whose_client_left_before_its_answer_makes_one_run_and_one_that_was_heard_another(
+    server: TrackingClient, path: str, said: dict[str, Any]
+) -> None:
+    sent_and_left(server, path, said)
+    assert post(server, path, said).status == 200
+    assert len(server.get("/api/v1/runs").json()["runs"]) == 1
+    assert post(server, path, said).status == 200
+    assert len(server.get("/api/v1/runs").json()["runs"]) == 2
+
+
+def test_runs_that_begin_in_one_instant_and_say_the_same_are_several(server: TrackingClient) -> None:
+    said = {"experiment_id": "0", "start_time": 1000, "tags": [{"key": "mlflow.parentRunId", "value": "p"}]}
+    with ThreadPoolExecutor(4) as pool:
+        found = [
+            *pool.map(lambda _: post(server, f"{MLFLOW}/runs/create", said).json()["run"]["info"]["run_id"], range(8))
+        ]
+        numbers = [*pool.map(lambda _: made(server)["runId"], range(8))]
+    assert (len(set(found)), len(set(numbers))) == (8, 8)
 
 
 def test_a_worse_end_outweighs_a_better_one(server: TrackingClient) -> None:
@@ -134,12 +167,6 @@ def test_a_metric_said_twice_to_mlflow_is_kept_once(server: TrackingClient) -> N
         assert post(server, f"{MLFLOW}/runs/log-batch", {"run_id": run_id, "metrics": metrics}).status == 200
     found = server.get(f"{MLFLOW}/metrics/get-history?run_id={run_id}&metric_key=loss").json()["metrics"]
     assert sorted(str(point["value"]) for point in found) == ["2.5", "NaN"]
-
-
-def test_an_mlflow_run_whose_answer_was_lost_is_made_once(server: TrackingClient) -> None:
-    said = {"experiment_id": "0", "start_time": 1000, "run_name": "once"}
-    first, second = (post(server, f"{MLFLOW}/runs/create", said).json()["run"]["info"] for _ in range(2))
-    assert first["run_id"] == second["run_id"]
 
 
 def test_an_experiments_tag_is_a_text_to_all_who_read_it_later(server: TrackingClient) -> None:

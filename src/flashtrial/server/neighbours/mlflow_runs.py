@@ -6,13 +6,11 @@ twice is kept once, however a client cuts its batches.
 
 from collections.abc import Mapping
 from typing import Any
-from uuid import uuid4
 
 from flashtrial.core.masking import MASK
 from flashtrial.protocol.mlflow_params import params_of
 from flashtrial.protocol.records import RecordKind
 from flashtrial.protocol.trials import RunStatus
-from flashtrial.server.neighbours.fresh_runs import FreshRuns
 from flashtrial.server.neighbours.ledger import Ledger
 from flashtrial.server.neighbours.mlflow_errors import INVALID, MlflowError, no_run
 from flashtrial.server.neighbours.mlflow_experiments import ACTIVE, DELETED, Experiment, Experiments, key_values
@@ -51,14 +49,12 @@ class MlflowRuns:
         self._experiments = experiments
         self._shown = shown
         self._latest = Latest(ledger)
-        self._fresh = FreshRuns()
 
     def view(self, run_id: object) -> RunView:
-        """The run with this id, which is used from now on."""
+        """The run with this id."""
         found = self._runs.by_id(run_id) if isinstance(run_id, str) and run_id else None
         if found is None:
             raise no_run(run_id)
-        self._fresh.used(found["id"])
         return found
 
     def show(self, view: RunView) -> Shown:
@@ -69,12 +65,11 @@ class MlflowRuns:
     def experiment_of(self, view: RunView) -> Experiment:
         return self._experiments.of_project(view["project"])
 
-    def create(self, said: Mapping[str, Any], body: bytes) -> Shown:
-        """A new run of an experiment. The same `body` again, before the run was used, is the same request again."""
+    def create(self, said: Mapping[str, Any], run_id: str) -> Shown:
+        """A new run of an experiment, with this id; the one that there is, where the request came before."""
         experiment = self._experiments.find(said.get("experiment_id") or "0")
         if experiment.stage == DELETED:
             raise MlflowError(f"The experiment {experiment.number} must be in the 'active' state.", INVALID)
-        run_id = self._fresh.id_for(body, lambda: uuid4().hex)
         found = self._runs.by_id(run_id)
         if found is None:
             self._make(run_id, experiment, said)

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from flashtrial.core.errors import FlashtrialError
-from flashtrial.core.ids import new_id
 from flashtrial.protocol.records import RecordKind
 from flashtrial.protocol.trials import RunStatus
-from flashtrial.server.neighbours.fresh_runs import FreshRuns
 from flashtrial.server.neighbours.ledger import Ledger
 from flashtrial.server.neighbours.recorder import Entry, Recorder
 from flashtrial.server.neighbours.runs import NumberedRun, Runs, id_from
@@ -72,20 +70,17 @@ class PlutoRuns:
         self._ledger = ledger
         self._runs = runs
         self._lock = threading.Lock()  # so that one externalId makes one run
-        self._fresh = FreshRuns()
 
     def find(self, number: object) -> NumberedRun:
         """The run with this number, which a header or a query may give as digits. Raises `Unwanted`."""
         run = self._numbered(number)
         if run is None:
             raise Unwanted("Run not found", 404)
-        self._fresh.used(run.view["id"])
         return run
 
-    def create(self, said: Mapping[str, Any], body: bytes) -> Opened:
-        """A new run, or the one of this project and externalId. Raises `Unwanted`, and as `Recorder.write` does.
-
-        `body` is what came on the wire: the same again, before the run was used, is the same request sent again.
+    def create(self, said: Mapping[str, Any], run_id: str) -> Opened:
+        """A new run with this id, or the one of this project and externalId; the one that there is, where the request
+        came before. Raises `Unwanted`, and as `Recorder.write` does.
         """
         project, external = _text(said, "projectName") or "default", _text(said, "externalId")
         with self._lock:
@@ -94,7 +89,6 @@ class PlutoRuns:
                 if self._runs.by_id(run_id) is not None:
                     return self._join(run_id, said)
                 return self._make(run_id, project, said)
-            run_id = self._fresh.id_for(body, lambda: new_id("pl"))
             if self._runs.by_id(run_id) is not None:
                 return self._opened(run_id, resumed=False)
             return self._make(run_id, project, said)

@@ -7,24 +7,27 @@ Reads a GET's question from the query string and a POST's from its JSON body, an
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
+from uuid import uuid4
 
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from flashtrial.server.answers import json_answer
 from flashtrial.server.commit_queue import NotRunning, QueueFull
+from flashtrial.server.neighbours.fresh_runs import FreshRuns
 from flashtrial.server.neighbours.mlflow_errors import BUSY, INVALID, MISSING, NO_ENDPOINT, MlflowError
 from flashtrial.server.neighbours.mlflow_experiments import ACTIVE, DELETED, Experiment, key_values
 from flashtrial.server.neighbours.mlflow_wire import MlflowWire
 from flashtrial.server.neighbours.recorder import NotStored
 from flashtrial.server.neighbours.wire_json import BadJson, loads_map
+from flashtrial.server.routes.making import made
 
 PREFIXES = ("/api/2.0/mlflow", "/ajax-api/2.0/mlflow")
 
 SERVED = "of MLflow there are experiments, runs, metrics, parameters, tags, data sets and artifacts"
 
 Said: TypeAlias = Mapping[str, Any]
-Answering: TypeAlias = Callable[[Said, bytes], object]
+Answering: TypeAlias = Callable[[Said], object]
 
 _LISTS = frozenset({"run_ids", "run_id", "experiment_ids", "order_by"})
 
@@ -56,16 +59,14 @@ def unknown() -> APIRouter:
 
 
 def add(routes: APIRouter, method: str, path: str, answer: Answering, needs: Sequence[str] = ()) -> None:
-    """Answer `path` with the JSON of what `answer` gives for the question and its bytes, on a thread.
+    """Answer `path` with the JSON of what `answer` gives for the question, on a thread.
 
     A question without one of `needs` is refused.
     """
 
     async def route(request: Request) -> Response:
         body = await request.body()
-        return await run_in_threadpool(
-            answered, lambda: json_answer(answer(_complete(_said(request, body), needs), body))
-        )
+        return await run_in_threadpool(answered, lambda: json_answer(answer(_complete(_said(request, body), needs))))
 
     routes.add_api_route(path, route, methods=[method], name=f"mlflow {path}")
 
@@ -110,20 +111,20 @@ def _add_experiments(routes: APIRouter, prefix: str, wire: MlflowWire) -> None:
     def find(said: Said) -> Experiment:
         return experiments.find(said["experiment_id"])
 
-    def create(said: Said, _: bytes) -> object:
+    def create(said: Said) -> object:
         return {"experiment_id": str(experiments.create(said["name"], key_values(said.get("tags"))).number)}
 
-    def get(said: Said, _: bytes) -> object:
+    def get(said: Said) -> object:
         return {"experiment": find(said).shown()}
 
-    def get_by_name(said: Said, _: bytes) -> object:
+    def get_by_name(said: Said) -> object:
         found = experiments.named(said["experiment_name"])
         if found is None:
             raise MlflowError(f"Could not find experiment with name '{said['experiment_name']}'", MISSING)
         return {"experiment": found.shown()}
 
     def on(path: str, change: Callable[[Said], None], *needs: str) -> None:
-        def answer(said: Said, _: bytes) -> object:
+        def answer(said: Said) -> object:
             change(said)
             return {}
 
@@ -142,29 +143,39 @@ def _add_experiments(routes: APIRouter, prefix: str, wire: MlflowWire) -> None:
     on("set-experiment-tag", tag, "key")
     on("delete-experiment-tag", lambda said: experiments.change_tags(find(said), {str(said["key"]): None}), "key")
     for method in ("GET", "POST"):
-        add(routes, method, f"{prefix}/experiments/search", lambda said, _: wire.search_experiments(said))
+        add(routes, method, f"{prefix}/experiments/search", wire.search_experiments)
 
 
 def _add_runs(routes: APIRouter, prefix: str, wire: MlflowWire) -> None:
     runs = wire.runs
 
     def stage(name: str) -> Answering:
-        def move(said: Said, _: bytes) -> object:
+        def move(said: Said) -> object:
             runs.set_stage(said["run_id"], name)
             return {}
 
         return move
 
-    def get(said: Said, _: bytes) -> object:
+    def get(said: Said) -> object:
         return {"run": runs.show(runs.view(said["run_id"]))}
 
-    def update(said: Said, _: bytes) -> object:
+    fresh = FreshRuns()
+
+    async def create(request: Request) -> Response:
+        body = await request.body()
+
+        def run(run_id: str) -> Response:
+            return answered(lambda: json_answer({"run": runs.create(_said(request, body), run_id)}))
+
+        return await made(fresh, request, lambda: uuid4().hex, run)
+
+    def update(said: Said) -> object:
         return {"run_info": runs.update(said)["info"]}
 
-    add(routes, "POST", f"{prefix}/runs/create", lambda said, body: {"run": runs.create(said, body)})
+    routes.add_api_route(f"{prefix}/runs/create", create, methods=["POST"])
     add(routes, "POST", f"{prefix}/runs/update", update, ("run_id",))
     add(routes, "GET", f"{prefix}/runs/get", get, ("run_id",))
-    add(routes, "POST", f"{prefix}/runs/search", lambda said, _: wire.search_runs(said))
+    add(routes, "POST", f"{prefix}/runs/search", wire.search_runs)
     add(routes, "POST", f"{prefix}/runs/delete", stage(DELETED), ("run_id",))
     add(routes, "POST", f"{prefix}/runs/restore", stage(ACTIVE), ("run_id",))
 
@@ -173,7 +184,7 @@ def _add_logging(routes: APIRouter, prefix: str, wire: MlflowWire) -> None:
     runs = wire.runs
 
     def on(path: str, act: Callable[[Said], None], *needs: str) -> None:
-        def answer(said: Said, _: bytes) -> object:
+        def answer(said: Said) -> object:
             act(said)
             return {}
 
@@ -192,13 +203,13 @@ def _add_logging(routes: APIRouter, prefix: str, wire: MlflowWire) -> None:
 
 
 def _add_metrics(routes: APIRouter, prefix: str, wire: MlflowWire) -> None:
-    def bulk(said: Said, _: bytes) -> object:
+    def bulk(said: Said) -> object:
         ids = said.get("run_ids")
         if not isinstance(ids, list) or not 0 < len(ids) <= 100:
             raise MlflowError("GetMetricHistoryBulkInterval request must specify 1 to 100 run_ids.", INVALID)
         return wire.bulk_interval(ids, said)
 
     # The client looks there for artifacts, too; here nothing is a logged model.
-    add(routes, "POST", f"{prefix}/logged-models/search", lambda *_: {"models": []})
-    add(routes, "GET", f"{prefix}/metrics/get-history", lambda said, _: wire.history(said), ("run_id", "metric_key"))
+    add(routes, "POST", f"{prefix}/logged-models/search", lambda _: {"models": []})
+    add(routes, "GET", f"{prefix}/metrics/get-history", wire.history, ("run_id", "metric_key"))
     add(routes, "GET", f"{prefix}/metrics/get-history-bulk-interval", bulk, ("run_ids", "metric_key"))

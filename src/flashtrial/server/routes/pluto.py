@@ -13,8 +13,10 @@ from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 
+from flashtrial.core.ids import new_id
 from flashtrial.server.answers import JSON
 from flashtrial.server.commit_queue import NotRunning, QueueFull
+from flashtrial.server.neighbours.fresh_runs import FreshRuns
 from flashtrial.server.neighbours.permits import NoPermit
 from flashtrial.server.neighbours.pluto_lines import console_entry, data_entry, metric_entries
 from flashtrial.server.neighbours.pluto_query import page_of
@@ -23,6 +25,7 @@ from flashtrial.server.neighbours.pluto_wire import PlutoWire
 from flashtrial.server.neighbours.recorder import Entry, NotStored
 from flashtrial.server.neighbours.runs import NumberedRun
 from flashtrial.server.neighbours.wire_json import BadJson, dumps, lines, loads_map
+from flashtrial.server.routes.making import made
 
 ORGANIZATION = "flashtrial"
 DONE = {"success": True}
@@ -60,11 +63,14 @@ def add(routes: APIRouter, method: str, path: str, answer: Answering) -> None:
     """Answer `path` with the JSON of what `answer` gives, on a thread, and what it raises in Pluto's shape."""
 
     async def route(request: Request) -> Response:
-        place = request.path_params
-        asked = Asked(await request.body(), request.headers, request.query_params, place, base_of(request))
+        asked = await _asked(request)
         return await run_in_threadpool(answered, lambda: answer(asked))
 
     routes.add_api_route(path, route, methods=[method], name=f"pluto {path}")
+
+
+async def _asked(request: Request) -> Asked:
+    return Asked(await request.body(), request.headers, request.query_params, request.path_params, base_of(request))
 
 
 def base_of(request: Request) -> str:
@@ -92,8 +98,15 @@ def answered(answer: Callable[[], object]) -> Response:
 
 
 def _add_runs(routes: APIRouter, wire: PlutoWire) -> None:
-    def create(asked: Asked) -> object:
-        return _opened(wire.runs.create(asked.map(), asked.body), asked.base)
+    fresh = FreshRuns()
+
+    async def create(request: Request) -> Response:
+        asked = await _asked(request)
+
+        def opened(run_id: str) -> Response:
+            return answered(lambda: _opened(wire.runs.create(asked.map(), run_id), asked.base))
+
+        return await made(fresh, request, lambda: new_id("pl"), opened)
 
     def resume(asked: Asked) -> object:
         return _opened(wire.runs.resume(asked.map()), asked.base)
@@ -101,7 +114,7 @@ def _add_runs(routes: APIRouter, wire: PlutoWire) -> None:
     def trigger(asked: Asked) -> object:
         return {"status": wire.runs.beat(wire.runs.find(asked.map().get("runId")))}
 
-    add(routes, "POST", "/api/runs/create", create)
+    routes.add_api_route("/api/runs/create", create, methods=["POST"])
     add(routes, "POST", "/api/runs/resume", resume)
     add(routes, "POST", "/api/runs/trigger", trigger)
 
