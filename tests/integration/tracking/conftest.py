@@ -45,13 +45,14 @@ class Lab:
     def environment(self, given: Mapping[str, str] | None = None) -> dict[str, str]:
         own = {"FLASHTRIAL_HOME": str(self.home), **({"FLASHTRIAL_URL": self.url} if self.url else {})}
         if not self.url:
-            self._point_nowhere()
+            with contextlib.suppress(OSError):  # a home that is read-only
+                self.place_instance(NOWHERE)
         return {**os.environ, **ALONE, **own, **(given or {})}
 
-    def _point_nowhere(self) -> None:
-        with contextlib.suppress(OSError):  # a home that is read-only
-            ensure_private_dir(self.home)
-            (self.home / "instance.json").write_text(json.dumps({"url": NOWHERE}))
+    def place_instance(self, url: str) -> None:
+        """The instance of this home is at `url` now, for runs that name no server."""
+        ensure_private_dir(self.home)
+        (self.home / "instance.json").write_text(json.dumps({"url": url}))
 
     def start(self, script: str, **given: str) -> subprocess.Popen[str]:
         """A process that runs `script`, in a session of its own; the caller waits for it.

@@ -105,8 +105,8 @@ def test_files_that_were_logged_while_the_server_was_down_arrive_later(lab: Lab,
     assert "11 files to be uploaded yet" in said
     lab.end_sync()
     with tracking_server(tmp_path / "server-home") as server:
-        lab.url = f"http://127.0.0.1:{server.port}"
         lab.start_sync()
+        lab.place_instance(f"http://127.0.0.1:{server.port}")
         lab.wait_until_synced()
         assert all_arrived(server, 11)
         assert content_of(server, files_of(server)["model"][0]) == bytes(range(256)) * 5000
@@ -125,7 +125,7 @@ run.finish(timeout_s=0)
 def test_a_staged_file_that_is_damaged_is_set_aside_and_the_rest_goes_on(
     lab: Lab, server: TrackingClient, tmp_path: Path, damage: str
 ) -> None:
-    url, lab.url = lab.url, None
+    lab.url = None
     (tmp_path / "large.bin").write_bytes(os.urandom(5000))
     source = LARGE.replace("run.finish", "run.log({'fine': flashtrial.Text('y')}); run.finish")
     assert lab.run(script(source, tmp_path)).status == 0
@@ -137,8 +137,8 @@ def test_a_staged_file_that_is_damaged_is_set_aside_and_the_rest_goes_on(
         path.write_bytes(b"x" * 5000)
     else:
         path.write_bytes(b"x" * 100)
-    lab.url = url
     lab.start_sync()
+    lab.place_instance(f"http://127.0.0.1:{server.port}")
     lab.wait_until_synced()
     found = files_of(server)
     assert found["large"][0]["is_pending"]

@@ -29,6 +29,7 @@ from flashtrial.tracking.backends.answers import (
     without_token,
 )
 from flashtrial.tracking.backends.base import BatchReceipt, Outage, RefusedRecord, Rejected, WriterNotice
+from flashtrial.tracking.backends.bodies import line_time_s, pieces_of
 from flashtrial.tracking.settings.address import Address, address_from, is_loopback
 
 INGEST_PATH = "/api/v1/ingest"
@@ -76,8 +77,7 @@ class NativeBackend:
         self._is_near = is_near
         self._refuse = refuse
         self._unpacked: set[str] = set()  # addresses that take nothing compressed
-        timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S)
-        self._pool = urllib3.PoolManager(num_pools=2, retries=False, timeout=timeout)
+        self._pool = urllib3.PoolManager(num_pools=2, retries=False)
 
     def send(self, batches: Sequence[Batch]) -> tuple[BatchReceipt, ...]:
         body = encode_batches(list(batches))
@@ -119,7 +119,11 @@ class NativeBackend:
         encoding: str = "identity",
     ) -> T:
         """What `read` makes of the answer. Raises `Outage`, and what `read` raises."""
-        headers = {"Content-Type": content_type, SENT_MS: str(time.time_ns() // 1_000_000)}
+        headers = {
+            "Content-Type": content_type,
+            "Content-Length": str(len(body)),
+            SENT_MS: str(time.time_ns() // 1_000_000),
+        }
         if encoding != "identity":
             headers["Content-Encoding"] = encoding
         if address.token:
@@ -128,10 +132,11 @@ class NativeBackend:
             answer = self._pool.request(
                 "POST",
                 address.url + path,
-                body=body,
+                body=pieces_of(body),
                 headers=headers,
                 redirect=False,  # a token is not carried to where somebody points
                 preload_content=False,
+                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S + line_time_s(body)),
             )
             return read(answer)
         except urllib3.exceptions.HTTPError as error:

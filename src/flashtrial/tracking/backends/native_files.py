@@ -28,6 +28,7 @@ from flashtrial.tracking.backends.answers import (
     without_token,
 )
 from flashtrial.tracking.backends.base import BatchReceipt, Outage, RefusedRecord
+from flashtrial.tracking.backends.bodies import line_time_s, pieces_of
 from flashtrial.tracking.backends.native import CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 from flashtrial.tracking.journal.routes import FindDestinations
 from flashtrial.tracking.journal.segments import list_segments
@@ -249,7 +250,8 @@ class BlobClient:
 
         The server is given time to read `hashed_bytes` and sync them.
         """
-        read_s = READ_TIMEOUT_S + hashed_bytes / SLOWEST_HASH_BYTES_PER_S
+        read_s = READ_TIMEOUT_S + hashed_bytes / SLOWEST_HASH_BYTES_PER_S + line_time_s(body)
+        headers = {**headers, "Content-Length": str(len(body))}
         return with_a_good_token(
             self._find_address,
             self._refuse,
@@ -265,7 +267,7 @@ class BlobClient:
             answer = self._pool.request(
                 method,
                 address.url + path,
-                body=body,
+                body=pieces_of(body),
                 headers=headers,
                 redirect=False,
                 preload_content=False,
