@@ -6,6 +6,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from testkit.leaks import end_processes_beyond, holdings, names_in_real_home
 from testkit.waiting import wait_until
@@ -18,6 +19,12 @@ _LEAK_GRACE_S = 5.0
 # What is captured beside a run adds records of its own accord. Tests that count records do without it; those of
 # capture, and of what users meet, ask for it again.
 _UNCAPTURED = {"FLASHTRIAL_CONSOLE": "false", "FLASHTRIAL_FACTS": "false", "FLASHTRIAL_SYSTEM_MONITOR": "false"}
+
+# How long an example takes is the machine's other work's business; how a failure is replayed is printed with it.
+settings.register_profile(
+    "busy_machine", settings(), deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("busy_machine")
 
 
 def pytest_sessionstart() -> None:
