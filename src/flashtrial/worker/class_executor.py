@@ -272,11 +272,13 @@ class ClassExecutor:
             ending.add_done_callback(self._endings.discard)
         self._sweep_later()
 
-    def close(self) -> None:
-        """Stop looking for idle instances; the supervisor ends them all."""
+    async def close(self) -> None:
+        """Stop looking for idle instances, and wait for those that are ending; the supervisor ends the others."""
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
+        if self._endings:
+            await asyncio.wait(self._endings)
 
     def _told_as_lost(self, instance_id: str, holder: str) -> Failure:
         why = self._instances.why_lost(instance_id)

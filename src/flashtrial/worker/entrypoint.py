@@ -103,7 +103,7 @@ class Worker:
 
     async def close(self) -> None:
         """End all children and templates, and see what they wrote sent; the worker is of no use afterwards."""
-        self._classes.close()
+        await self._classes.close()
         await self._retirement.close()
         await self._supervisor.close()
         if self._gpus is not None:

@@ -9,6 +9,7 @@ import pytest
 from flashtrial.core import files
 from flashtrial.process.environment_use import KeepLimits
 from flashtrial.worker.entrypoint import Worker
+from flashtrial.worker.instances import InstanceLimits
 from flashtrial.worker.layers import IN_USE
 from flashtrial.worker.ledger import MemoryLedger
 from flashtrial.worker.worker_settings import WorkerSettings
@@ -20,7 +21,6 @@ from testkit.wheels import make_wheel, offline
 pytestmark = pytest.mark.integration
 
 WHERE = "import os\ndef f(name):\n    return [__import__(name).__file__, os.getpid(), os.getppid()]\n"
-DEAF = WHERE.replace("    return", "    import signal\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n    return")
 HOLDER = "import os\nclass Holder:\n    def pid(self):\n        return os.getpid()\n"
 
 
@@ -56,6 +56,11 @@ async def frugal(flashtrial_home: Path) -> AsyncIterator[Worker]:
 
 def using(name: str) -> dict[str, object]:
     return function_job(WHERE, "f", name, dependencies=[name])
+
+
+def deaf(source: str) -> str:
+    """`source`, so that its process takes the whole grace to end."""
+    return "import signal\n" + source.replace("return", "signal.signal(signal.SIGTERM, signal.SIG_IGN); return")
 
 
 def is_held(layer: Path) -> bool:
@@ -103,9 +108,24 @@ async def test_a_request_that_comes_while_its_environment_is_given_up_is_served(
     await worker.close()
 
 
+async def test_a_worker_that_ends_waits_for_an_instance_that_nobody_used(
+    flashtrial_home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = InstanceLimits(idle_s=0.0)
+    worker = Worker("w", flashtrial_home, MemoryLedger("w"), settings=WorkerSettings(instance_limits=limits))
+    with caplog.at_level("INFO", "flashtrial"):
+        child = (await worker.handle(method_job(deaf(HOLDER), "Holder", "h", "pid")))["json_result"]
+        while "evicted" not in caplog.text:
+            await asyncio.sleep(0)
+    await asyncio.sleep(0)  # its end begins, and takes the grace that a child gets
+    await worker.close()
+    assert not is_alive(child)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
 async def test_a_worker_that_ends_waits_for_what_it_is_giving_up(flashtrial_home: Path) -> None:
     worker = built(flashtrial_home, KeepLimits(idle_s=0.0))
-    job = function_job(DEAF, "f", "tiny", dependencies=["tiny"])
+    job = function_job(deaf(WHERE), "f", "tiny", dependencies=["tiny"])
     place, child, template = (await worker.handle(job))["json_result"]
     await asyncio.sleep(0)  # the giving up begins, and takes the grace that a child gets
     await worker.close()
