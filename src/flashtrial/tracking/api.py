@@ -5,23 +5,18 @@ Standard library and ormsgpack only: this runs inside user processes.
 
 import itertools
 import logging
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from flashtrial.core.errors import ConfigurationError
-from flashtrial.core.files import fill_standard_descriptors
 from flashtrial.protocol.child import RunDefaults
 from flashtrial.protocol.trials import RunStatus
-from flashtrial.tracking.capture.run_parts import parts_for
-from flashtrial.tracking.journal.writer import JOINING, RunWriter
-from flashtrial.tracking.runs.arguments import parse_config, parse_fork, parse_name, parse_tags
+from flashtrial.tracking.runs.arguments import parse_fork, parse_resume
 from flashtrial.tracking.runs.delivery import FinishReport
-from flashtrial.tracking.runs.identity import Asked, Identity, Role, guest_mark, identify
+from flashtrial.tracking.runs.identity import Asked, identify
 from flashtrial.tracking.runs.in_calls import call_defaults, environment_in_call
-from flashtrial.tracking.runs.names import readable_name
-from flashtrial.tracking.runs.reimports import OpenedRun, ReplayWriter, is_importing_main, next_opened, note_opened
+from flashtrial.tracking.runs.opening import Said, open_run, replay_run
+from flashtrial.tracking.runs.reimports import is_importing_main, next_opened
 from flashtrial.tracking.runs.run import Run, open_runs
 from flashtrial.tracking.settings.address import IN_THE_CLEAR, is_loopback
 from flashtrial.tracking.settings.resolution import EffectiveSettings, Settings, SettingsLike, parse_settings, resolve
@@ -29,7 +24,6 @@ from flashtrial.tracking.settings.resolution import EffectiveSettings, Settings,
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from flashtrial.protocol.records import JsonValue
     from flashtrial.tracking.compat.torch_watch import Watching
 
 logger = logging.getLogger(__name__)
@@ -58,7 +52,7 @@ def init(  # noqa: PLR0917 - the order of the Pluto family, which scripts rely o
     tags: str | Iterable[str] | None = None,
     settings: SettingsLike = None,
     run_id: str | None = None,
-    resume: bool | None = None,
+    resume: bool | str | None = None,
     *,
     fork_run_id: str | None = None,
     fork_step: int | None = None,
@@ -68,10 +62,11 @@ def init(  # noqa: PLR0917 - the order of the Pluto family, which scripts rely o
     """Open a run: a new one, or with `run_id` the one of that id, from whatever process or machine.
 
     Writes to the local disk and never waits for the network. Of a run that is opened again only what is given here is
-    changed; ``resume=False`` makes `run_id` the id of a new run. A run that is opened again goes on in a new attempt,
-    so its steps may begin wherever its checkpoint stands. With `fork_run_id` a new run starts as that one was at
-    `fork_step` (default: its last), with its configuration and its tags as `inherit_config` and `inherit_tags` say; its
-    steps count on from `fork_step` where that is given, else from 0.
+    changed; ``resume=False`` makes `run_id` the id of a new run, and wandb's words for `resume` are known
+    (`parse_resume`). A run that is opened again goes on in a new attempt, so its steps may begin wherever its
+    checkpoint stands. With `fork_run_id` a new run starts as that one was at `fork_step` (default: its last), with its
+    configuration and its tags as `inherit_config` and `inherit_tags` say; its steps count on from `fork_step` where
+    that is given, else from 0.
 
     Whoever opens a run by `run_id` goes on with it, and its `finish` ends it: of several, the last one counts. In a
     distributed job only rank 0 does, or who says ``resume=True``: the other ranks are guests of the run, which they
@@ -82,42 +77,19 @@ def init(  # noqa: PLR0917 - the order of the Pluto family, which scripts rely o
 
     Raises `ConfigurationError`, `OutboxUnwritable` and `RecordTooLarge`.
     """
-    said = call_defaults() if run_id is None else RunDefaults()
+    fork = parse_fork(fork_run_id, fork_step, inherit_config=inherit_config, inherit_tags=inherit_tags)
+    said = Said.parse(project, name, config, tags, fork)
+    calls = call_defaults() if run_id is None else RunDefaults()
     environment = environment_in_call()
-    project = parse_name("project", project) if project else None
-    effective = resolve(settings, environment, project=project, defaults=_defaults)
+    effective = resolve(settings, environment, project=said.project, defaults=_defaults)
     _set_log_level(effective)
     _warn_of_readable_token(effective)
     opened = next_opened() if is_importing_main() else None
     if opened is not None:
-        return _replayed(opened, effective, name or opened.run_id, parse_tags(tags or ()))
+        return replay_run(opened, said, effective)
     turn = next(_turns) if run_id is None and effective.run_id is None else 0
-    identity = identify(Asked(run_id, resume, effective.run_id, said.run_id, turn), environment)
-    fork = parse_fork(fork_run_id, fork_step, inherit_config=inherit_config, inherit_tags=inherit_tags)
-    if fork and not identity.is_new:
-        raise ConfigurationError("a fork is a new run: give run_id or fork_run_id, or resume=False with both")
-    name = name or said.name
-    name = parse_name("name", name) if name else (readable_name(identity.run_id) if identity.is_new else None)
-    own_tags = parse_tags(tags or (said.tags if identity.is_new else ()))
-    late_tags = own_tags if fork and inherit_tags else []  # those of the opening would take the place of the parent's
-    parsed = None if config is None else parse_config(config)
-    opening = _opening(
-        identity,
-        project=effective.project if identity.is_new else project or said.project,
-        name=name,
-        config=parsed and (effective.kept_config(parsed) or None),
-        tags=None if late_tags else [*own_tags] or None,
-        fork=fork,
-    )
-    first_step = fork_step + 1 if fork and fork_step is not None else 0
-    run = _opened(identity, effective, opening, name or identity.run_id, own_tags, first_step=first_step)
-    run.masks.learn(effective.secrets_of(parsed))
-    run.start_parts(parts_for(effective))
-    if identity.is_callers and said.tags and not tags:
-        late_tags = [*said.tags]
-    if late_tags:
-        run.add_tags(late_tags)
-    return run
+    asked = Asked(run_id, parse_resume(resume), effective.run_id, calls.run_id, turn)
+    return open_run(said, calls, identify(asked, environment), effective)
 
 
 def log(data: Mapping[str, Any], step: int | None = None) -> None:
@@ -158,44 +130,6 @@ def finish(
 def open_now() -> list[Run]:
     """What `flashtrial.ops` is: the runs that are open in this process, the oldest first."""
     return open_runs.all()
-
-
-def _opening(identity: Identity, **said: "JsonValue") -> dict[str, "JsonValue"]:
-    """The body of the record that opens or joins the run."""
-    every: dict[str, JsonValue] = {
-        "status": RunStatus.RUNNING.value,
-        **said,
-        "host": os.uname().nodename if identity.is_new and identity.role is Role.OWNER else None,
-        "resumed": identity.is_resumed or None,
-        **guest_mark(identity.role),
-    }
-    return {key: value for key, value in every.items() if value is not None}
-
-
-def _opened(
-    identity: Identity,
-    settings: EffectiveSettings,
-    opening: Mapping[str, "JsonValue"],
-    name: str,
-    tags: Iterable[str],
-    *,
-    first_step: int,
-) -> Run:
-    """The run, on the disk, without its parts."""
-    fill_standard_descriptors()
-    writer = RunWriter(identity.run_id, settings, opening)
-    writer.open()
-    run = Run(writer, name, tags, role=identity.role, first_step=first_step)
-    open_runs.add(run)
-    note_opened(OpenedRun(run.id, writer.opened_ms))
-    return run
-
-
-def _replayed(opened: OpenedRun, settings: EffectiveSettings, name: str, tags: Iterable[str]) -> Run:
-    """The parent's run, in a child that imports its program."""
-    run = Run(ReplayWriter(opened.run_id, settings, JOINING, opened.opened_ms), name, tags, role=Role.MEMBER)
-    open_runs.add(run, minds_signals=False)
-    return run
 
 
 def _said(settings: Settings) -> dict[str, Any]:

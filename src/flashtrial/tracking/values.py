@@ -94,14 +94,20 @@ Other: TypeAlias = Datum | Exhibits
 _Taker: TypeAlias = "Callable[[str, Any, int], Number | Other]"  # of name, value, and how deep it may nest
 
 
-def parse_logged(values: Mapping[str, Any]) -> tuple[Mapping[str, Number], tuple[Other, ...]]:
+def parse_logged(  # noqa: C901 - one pass: a call of a function for each value would double the cost
+    values: Mapping[str, Any],
+) -> tuple[Mapping[str, Number], tuple[Other, ...]]:
     """The numbers by name, and the other data, in `values`; nested maps are flattened with ``/``.
 
     `values` itself is in the answer when it holds floats only. Raises `TypeError` naming key and type for a value that
     cannot be logged, and `ValueError` for a name that is empty or too long, or that two values have.
     """
     # Every call comes through here: the usual one, of floats under names seen before, is told by two set operations.
-    if _ONLY_FLOATS.issuperset(map(type, values.values())) and (_names.issuperset(values) or _are_names(values)):
+    try:
+        each = values.values()
+    except (AttributeError, TypeError):
+        raise TypeError(f"log takes a dict of names and values, not a {type(values).__qualname__}") from None
+    if _ONLY_FLOATS.issuperset(map(type, each)) and (_names.issuperset(values) or _are_names(values)):
         return values, ()
     numbers: dict[str, Number] = dict(values)
     data: dict[str, Other] = {}

@@ -41,9 +41,10 @@ def test_steps_count_up_from_the_last(outbox: Path, init: Init) -> None:
     run.log({"x": 1.0})
     run.log({"x": 1.0}, step=10)
     run.log({"x": 1.0})
+    run.log({"x": 1.0}, step=np.float64(2.0))  # type: ignore[arg-type]
     run.log({"x": 1.0}, step=np.int64(3))  # type: ignore[arg-type]
     run.log({"x": 1.0})
-    assert [body["step"] for body in bodies(outbox, "metric")] == [0, 10, 11, 3, 4]
+    assert [body["step"] for body in bodies(outbox, "metric")] == [0, 10, 11, 2, 3, 4]
 
 
 def test_one_call_is_one_step_for_numbers_and_data(outbox: Path, init: Init) -> None:
@@ -62,8 +63,10 @@ def test_a_value_that_cannot_be_logged_takes_no_step(outbox: Path, init: Init) -
     run = init()
     with pytest.raises(TypeError, match="'x'"):
         run.log({"x": None})
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"step is a whole number, not 0\.5"):
         run.log({"x": 1.0}, step=0.5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="log takes a dict of names and values, not a list"):
+        run.log([1.0])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="64 bits"):
         run.log({"x": 1.0}, step=2**63)
     run.log({"x": 1.0})
@@ -159,6 +162,18 @@ def test_what_is_no_tags_and_no_settings_is_refused_in_words(init: Init) -> None
         init(tags=5)
     with pytest.raises(ConfigurationError, match="settings are a Settings or a dict, not 'offline'"):
         flashtrial.init(settings="offline")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("word", "goes_on"), [("allow", True), ("must", True), ("never", False)])
+def test_the_words_of_other_clients_for_resuming_are_known(outbox: Path, init: Init, word: str, goes_on: bool) -> None:
+    init(run_id="r", resume=word)
+    [state] = bodies(outbox, "state")
+    assert ("resumed" in state, "project" in state) == (goes_on, not goes_on)
+
+
+def test_an_unknown_word_for_resuming_is_refused(init: Init) -> None:
+    with pytest.raises(ConfigurationError, match="allow, auto, must, never, not 'bogus'"):
+        init(run_id="r", resume="bogus")
 
 
 def test_resuming_needs_to_know_what(init: Init) -> None:
@@ -281,3 +296,9 @@ def test_a_run_that_was_pickled_joins_and_does_not_end_it(outbox: Path, init: In
 def test_the_page_of_a_run_is_at_the_server(init: Init) -> None:
     run = init(run_id="a/b", settings={"url": "http://server:1/"})
     assert run.url == "http://server:1/runs/a%2Fb"
+
+
+def test_a_fork_counts_on_in_whole_steps(outbox: Path, init: Init) -> None:
+    init(fork_run_id="parent", fork_step=np.float64(2.0)).log({"x": 1.0})
+    [state], [metric] = bodies(outbox, "state"), bodies(outbox, "metric")
+    assert (state["fork"]["step"], repr(metric["step"])) == (2, "3")

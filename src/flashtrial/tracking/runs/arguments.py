@@ -1,12 +1,15 @@
 """What users hand to `init` and to a run's methods, checked and made into what records hold."""
 
 import operator
-from collections.abc import Iterable
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, runtime_checkable
 
 from flashtrial.core.errors import ConfigurationError
 from flashtrial.protocol.records import JsonValue
 from flashtrial.tracking.values import MAX_NAME_CHARS, plain, text
+
+_RESUME: Final[Mapping[str, bool | None]] = {"allow": None, "auto": None, "must": True, "never": False}
 
 
 @runtime_checkable
@@ -15,12 +18,36 @@ class _NamedTuple(Protocol):
 
 
 def parse_step(step: int) -> int:
-    """`step` as an integer with a successor. Raises `TypeError` and `ValueError`."""
+    """`step` as an integer with a successor; a float that is whole is one. Raises `TypeError` and `ValueError`."""
     if type(step) is not int:
-        step = operator.index(step)
+        step = _whole(step)
     if not -(2**63) <= step < 2**63 - 1:
         raise ValueError(f"step {step} does not fit 64 bits")
     return step
+
+
+def _whole(step: object) -> int:
+    if isinstance(step, float) and step.is_integer():
+        return int(step)
+    try:
+        return operator.index(step)  # type: ignore[arg-type]  # whatever a user gives
+    except TypeError as error:
+        raise TypeError(
+            f"step is a whole number, not {step!r:.80}: log a fraction, as of an epoch, as a value"
+        ) from error
+
+
+def parse_resume(said: bool | str | None) -> bool | None:
+    """Whether a run goes on: true, false, or as it comes (None). wandb's words are known. Raises `ConfigurationError`.
+
+    Nobody is asked whether there is such a run: ``must`` makes one where there is none, ``never`` a new attempt of one
+    that there is.
+    """
+    if said is None or isinstance(said, bool):
+        return said
+    if said not in [*_RESUME]:
+        raise ConfigurationError(f"resume is true, false, or one of {', '.join(_RESUME)}, not {said!r:.80}")
+    return _RESUME[said]
 
 
 def parse_tags(tags: str | Iterable[str]) -> list[str]:
@@ -45,20 +72,34 @@ def parse_config(config: object) -> JsonValue:
     raise ConfigurationError(f"config is a dict or an object with attributes, not {config!r:.80}")
 
 
-def parse_fork(
-    run_id: str | None, step: int | None, *, inherit_config: bool, inherit_tags: bool
-) -> dict[str, JsonValue] | None:
-    """What the opening record says of the run that this one is a fork of. Raises `ConfigurationError`."""
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Of which run, from which step on (None: its last), and with what of it."""
+
+    run_id: str
+    step: int | None
+    inherit_config: bool
+    inherit_tags: bool
+
+    @property
+    def next_step(self) -> int:
+        """Where the fork's own steps begin."""
+        return 0 if self.step is None else self.step + 1
+
+    def to_value(self) -> dict[str, JsonValue]:
+        """What stands in the opening record."""
+        said: dict[str, JsonValue] = {"run_id": self.run_id, "step": self.step}
+        return {**said, "inherit_config": self.inherit_config, "inherit_tags": self.inherit_tags}
+
+
+def parse_fork(run_id: str | None, step: int | None, *, inherit_config: bool, inherit_tags: bool) -> Fork | None:
+    """The fork that is asked for, if one is. Raises `ConfigurationError`, and `TypeError` for a step that is none."""
     if run_id is None:
         if step is not None:
             raise ConfigurationError("fork_step needs the fork_run_id of the run to fork")
         return None
-    return {
-        "run_id": parse_name("fork_run_id", run_id),
-        "step": None if step is None else parse_step(step),
-        "inherit_config": bool(inherit_config),
-        "inherit_tags": bool(inherit_tags),
-    }
+    known = parse_name("fork_run_id", run_id)
+    return Fork(known, None if step is None else parse_step(step), bool(inherit_config), bool(inherit_tags))
 
 
 def parse_name(what: str, value: object) -> str:
