@@ -3,9 +3,7 @@
 Importing this package is cheap: submodules are loaded when a name of theirs is first used.
 """
 
-import importlib
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # as `typing` has it, whose import would cost ten times what all of this costs
 if TYPE_CHECKING:
     __commit__: str
     ops: "list[Run]"
@@ -61,6 +59,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    import importlib  # noqa: PLC0415 - the import of this package is to cost nothing
+
     if name == "__commit__":
         return importlib.import_module("flashtrial.core.env").get("FLASHTRIAL_COMMIT", "unknown")
     if name == "ops":
