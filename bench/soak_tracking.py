@@ -4,9 +4,10 @@ Usage: python bench/soak_tracking.py [--kills N] [--inside N] [--seed S] [--writ
 
 Each writer logs hundreds of times a second, and after each `log` that returned it counts in memory that outlives it.
 Journals go on in small segments, so that kills meet those changes, too. At the end all is sent, and of each run it is
-asked how much the server has: by `flashtrial verify` (its code), and by the counted calls. A record that `log` had
-returned for and that is not there is lost; more points than calls are doubled; a journal set aside is torn. Exit status
-1 for any of these.
+asked what the server has: by `flashtrial verify` (its code), by the counted calls, and by its points, which have to be
+0, 1, 2 … with the values that were logged. A record that `log` had returned for and that is not there is lost; more
+points than calls are doubled; other values are spoiled; a journal set aside is torn; a run that is not interrupted when
+its killed writer's last record is there has no end. Exit status 1 for any of these.
 
 With ``--inside N`` the server alone is killed, until N of its deaths fell inside an ingest request: it counts
 the requests that it has begun and not answered in shared memory, and is stopped before that is read, and then killed.
@@ -14,6 +15,7 @@ the requests that it has begun and not answered in shared memory, and is stopped
 
 import argparse
 import contextlib
+import json
 import mmap
 import os
 import random
@@ -22,6 +24,7 @@ import socket
 import sys
 import tempfile
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,7 +35,6 @@ import psutil
 import uvicorn
 
 import flashtrial
-from flashtrial.cli.outbox import is_sent
 from flashtrial.cli.verify import audit
 from flashtrial.core import env
 from flashtrial.server.app import create_app
@@ -41,6 +43,7 @@ from flashtrial.server.views import read_runs
 from flashtrial.tracking.api import init as _init  # loaded before the forks  # noqa: F401
 from flashtrial.tracking.backends.native import INGEST_PATH
 from flashtrial.tracking.journal.progress import read_status
+from flashtrial.tracking.journal.segments import list_segments
 from flashtrial.tracking.journal.sync_start import ensure_sync_process
 
 SETTINGS = {
@@ -52,6 +55,7 @@ SETTINGS = {
 MOST_PAUSE_S = 0.5
 PAUSE_OF_WRITERS_S = 0.001
 DRAIN_DEADLINE_S = 300.0
+MOST_POINTS = 100_000  # that the server gives of one curve; no writer of this lives so long
 SLOT_BYTES = 8
 REQUEST_WAIT_S = 60.0
 MOST_OF_A_REQUEST_S = 0.02
@@ -137,11 +141,18 @@ class Soak:
         self.writers.clear()
 
     def wait_until_sent(self) -> bool:
+        """Whether all was sent, and the server knows of each writer's death: then no journal is left."""
         deadline = time.monotonic() + DRAIN_DEADLINE_S
-        while not is_sent(self.outbox) and time.monotonic() < deadline:
+        while list_segments(self.outbox) and time.monotonic() < deadline:
             ensure_sync_process(self.outbox, env.snapshot())
             time.sleep(0.2)
-        return is_sent(self.outbox)
+        return not list_segments(self.outbox)
+
+    def points(self, number: int, name: str) -> list[float]:
+        """The values of a curve at the server, which must be up."""
+        path = f"/api/v1/runs/run_{number}/metrics?name={name}&points={MOST_POINTS}"
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}") as answer:
+            return [value for _, _, value in json.load(answer)["points"]]
 
     def end(self) -> None:
         self.end_writers()
@@ -211,13 +222,26 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def spoiled_points(soak: Soak) -> int:
+    """How many points at the server are not those that were logged, each in its place. The server must be up."""
+    spoiled = 0
+    for number in range(soak.runs):
+        if soak.called(number):
+            counts, losses = soak.points(number, "count"), soak.points(number, "loss")
+            spoiled += sum(value != place for place, value in enumerate(counts))
+            spoiled += sum(value != place / 7 for place, value in enumerate(losses)) + abs(len(counts) - len(losses))
+    return spoiled
+
+
 def figures(soak: Soak) -> Counter[str]:
     """What became of all calls, by the server's own count and by that of `flashtrial verify`."""
-    points = {run["id"]: run["points"].get("count", 0) for run in read_all_runs(soak.home)}
+    runs = {run["id"]: run for run in read_all_runs(soak.home)}
     found: Counter[str] = Counter()
     for number in range(soak.runs):
         run_id, called = f"run_{number}", soak.called(number)
-        stored = points.get(run_id, 0)
+        run = runs.get(run_id, {"points": {}, "status": None})
+        stored = run["points"].get("count", 0)
+        found["without an end"] += called > 0 and run["status"] != "interrupted"
         found["calls of log that returned"] += called
         found["lost"] += max(called - stored, 0)
         found["doubled"] += max(stored - called - 1, 0)  # one may have been written and not have returned
@@ -260,12 +284,14 @@ def main() -> int:
                 soak.kill_somebody()
             soak.end_writers()
             is_complete = soak.wait_until_sent()
+            spoiled = spoiled_points(soak)
         finally:
             soak.end()
         found = figures(soak)
+        found["spoiled"] = spoiled
         print(f"{soak.kills.total()} kills in {time.monotonic() - begun:.0f} s: {dict(soak.kills)}, {soak.runs} runs")
         print(", ".join(f"{name}: {count}" for name, count in found.items()), f"; all sent: {is_complete}", flush=True)
-    bad = ("lost", "doubled", "missing by verify", "doubled by verify", "refused", "torn")
+    bad = ("lost", "doubled", "missing by verify", "doubled by verify", "refused", "torn", "spoiled", "without an end")
     return 0 if is_complete and not any(found[name] for name in bad) else 1
 
 
