@@ -11,11 +11,14 @@ from pathlib import Path
 import flashtrial
 from flashtrial.cli import instance
 from flashtrial.cli.outbox import pending, writers
+from flashtrial.cli.run_servers import RunServers
 from flashtrial.core import env
 from flashtrial.tracking.journal.outbox import is_locked, lock_path
 from flashtrial.tracking.journal.progress import read_status
+from flashtrial.tracking.journal.routes import NATIVE
 from flashtrial.tracking.journal.segments import size_bytes
 from flashtrial.tracking.sending.feeds import DAMAGED_SUFFIX
+from flashtrial.tracking.settings.address import INSTANCE
 
 _COMPANIONS = ("runpod", "runpod-flash", "fastapi", "uvicorn", "uv")
 
@@ -39,6 +42,7 @@ def examine(home: Path) -> list[Finding]:
         _uv(),
         _home(home),
         _instance(home),
+        *_servers(home, env.outbox_dir()),
         _pending(env.outbox_dir()),
         _set_aside(env.outbox_dir()),
         _sync_process(env.outbox_dir()),
@@ -71,6 +75,18 @@ def _instance(home: Path) -> Finding:
     if not running.answers():
         return Finding("instance", f"pid {running.pid} does not answer at {running.url}", ok=False)
     return Finding("instance", f"{running.url} (pid {running.pid}, {running.version})")
+
+
+def _servers(home: Path, outbox: Path) -> list[Finding]:
+    """Each server that runs go to: those of which records wait, and the one that is configured, if it is not ours."""
+    servers = RunServers(home, env.snapshot())
+    named = {writer.places[NATIVE] for writer in writers(outbox) if writer.places.get(NATIVE) and writer.pending}
+    if servers.default().url != INSTANCE:
+        named.add(servers.default())
+    found = {health.url: health for health in map(servers.health, sorted(named))}
+    return [
+        Finding("server", f"{each.url} {each.problem or 'answers'}", ok=not each.problem) for each in found.values()
+    ]
 
 
 def _pending(outbox: Path) -> Finding:

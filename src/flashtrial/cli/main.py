@@ -239,7 +239,7 @@ def verify(run_id: Annotated[str, typer.Argument(metavar="RUN")], as_json: Json 
     if as_json:
         typer.echo(json.dumps(audit.as_json()))
     else:
-        typer.echo("  ".join(f"{name} {count}" for name, count in audit.as_json().items()))
+        typer.echo("\n".join(audit.lines()))
     if not audit.is_clean:
         raise typer.Exit(1)
 

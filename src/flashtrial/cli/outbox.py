@@ -93,6 +93,10 @@ class Waiting:
     reason: str
     where: str = ""
 
+    @property
+    def unit(self) -> str:
+        return "files" if self.destination == FILES else "records"
+
 
 def waiting(outbox: Path) -> list[Waiting]:
     """What waits, by run and destination, oldest run first."""

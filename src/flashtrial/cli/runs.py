@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from flashtrial.cli import outbox
 from flashtrial.core import env
+from flashtrial.tracking.journal.routes import NATIVE
+from flashtrial.tracking.settings.address import INSTANCE
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -71,10 +73,19 @@ def show(home: Path, *, as_json: bool, echo: Callable[[str], None]) -> None:
 def _waiting(outbox_dir: Path, arrived: set[str]) -> list[str]:
     """A line for each run of which records wait on this disk."""
     return [
-        f"{each.run_id}: {each.records} records wait for {each.destination} ({each.reason})"
-        + ("" if each.run_id in arrived else "; none of it has arrived here")
+        f"{each.run_id}: {each.records} {each.unit} wait for {_place(each)} ({each.reason})"
+        + ("" if each.run_id in arrived or not _goes_here(each) else "; none of it has arrived here")
         for each in outbox.waiting(outbox_dir)
     ]
+
+
+def _goes_here(each: outbox.Waiting) -> bool:
+    """Whether it goes to this home's own instance, as far as the journal says."""
+    return each.where in (NATIVE, f"{NATIVE} {INSTANCE}")
+
+
+def _place(each: outbox.Waiting) -> str:
+    return each.destination if _goes_here(each) else each.where.replace(" ", " at ", 1).removesuffix(f" at {INSTANCE}")
 
 
 def _print(shown: "Table") -> None:

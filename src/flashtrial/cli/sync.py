@@ -90,8 +90,7 @@ def listed(outbox: Path) -> str:
 
 
 def _line(each: Waiting) -> str:
-    unit = "files" if each.destination == FILES else "records"
-    amount, since = f"{each.records} {unit}", f"since {_moment(each.since_ms)}"
+    amount, since = f"{each.records} {each.unit}", f"since {_moment(each.since_ms)}"
     return f"{each.run_id}  {each.destination}  {amount}  {since}  {each.reason}"
 
 

@@ -83,6 +83,7 @@ def test_several_series_come_in_one_answer(server: TrackingClient) -> None:
         ("/api/v1/runs/none/metrics?name=x", 404),
         ("/api/v1/runs/none/metric-names", 404),
         ("/api/v1/runs/none/console", 404),
+        ("/api/v1/runs/none/writers", 404),
         ("/api/v1/runs/none/metrics", 422),
         ("/api/v1/runs/none/metrics?name=x&start=99999999999999999999", 422),
         ("/api/v1/nothing", 404),

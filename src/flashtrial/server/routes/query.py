@@ -32,6 +32,7 @@ def router(db_path: Path, events: EventHub) -> APIRouter:
     series.add_series(routes, db_path)
     _add_streams(routes, db_path, events)
     _add_console(routes, db_path)
+    _add_counts(routes, db_path)
     _add_lists(routes, db_path)
     _add_runs(routes, db_path)
     return routes
@@ -106,6 +107,18 @@ def _add_runs(routes: APIRouter, db_path: Path) -> None:
     def run(run_id: str) -> Response:
         found = views.read_run(db_path, run_id)
         return _no_such_run(run_id) if found is None else json_answer(found)
+
+
+def _add_counts(routes: APIRouter, db_path: Path) -> None:
+    @routes.get(
+        "/runs/{run_id:path}/writers",
+        summary="How many records arrived from each writer of a run",
+        response_model=shapes.WriterCountsShape,
+    )
+    def writers(run_id: str) -> Response:
+        """Nothing of a writer is missing when `stored` is `max_seq`, and `max_seq` is what it wrote."""
+        counts = views.verify_counts(db_path, run_id)
+        return json_answer({"writers": counts}) if counts or views.run_exists(db_path, run_id) else _no_such_run(run_id)
 
 
 def _add_console(routes: APIRouter, db_path: Path) -> None:

@@ -48,6 +48,21 @@ class WriterShape(BaseModel):
     heard_ms: int
 
 
+class WriterCountShape(BaseModel):
+    """What arrived from one writer: how many of its sequence numbers, the highest, and how many twice."""
+
+    writer_id: str
+    stored: int
+    max_seq: int
+    doubled: int
+
+
+class WriterCountsShape(BaseModel):
+    """What arrived from each writer of a run."""
+
+    writers: list[WriterCountShape]
+
+
 class RunDetailShape(RunShape):
     """One run with all that its page shows."""
 

@@ -1,0 +1,89 @@
+"""The server of each run, as its journals name it: asked with the tokens that the sync process would show.
+
+What this home's own instance has is read from its database, so that nothing need run.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from flashtrial.cli import probe
+from flashtrial.cli.probe import Answer
+from flashtrial.core import env
+from flashtrial.core.errors import FlashtrialError
+from flashtrial.tracking.journal.routes import NATIVE, Destination
+from flashtrial.tracking.sending.addresses import Addresses
+from flashtrial.tracking.settings.address import INSTANCE, instance_url, server_meant
+
+_ANY_RUN = "/api/v1/runs?limit=1"
+_REFUSED = (401, 403)
+
+
+class ServerSilent(FlashtrialError):
+    """Raised when the server of a run cannot be asked now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a server says to the token that it is shown; `problem` is empty where all is well."""
+
+    url: str
+    problem: str
+
+
+class RunServers:
+    """Asks the servers that the runs of `home` go to."""
+
+    def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
+        self._home = home
+        self._environment = environment
+        self._addresses = Addresses(home, environment)
+
+    def default(self) -> Destination:
+        """Where a run would go that is opened now."""
+        url = self._environment.get(env.URL) or None
+        return Destination(NATIVE, server_meant(self._home, url))
+
+    def counts(self, destination: Destination, run_id: str) -> list[dict[str, Any]]:
+        """What arrived of a run, by writer; empty where it is not known. Raises `ServerSilent`."""
+        home = Path(destination.home) if destination.home else self._home
+        if self._addresses.find(destination).url == instance_url(home):
+            return counts_on_disk(home, run_id)
+        url, answer = self._ask(destination, f"/api/v1/runs/{quote(run_id, safe='')}/writers")
+        match answer.status, answer.json():
+            case 200, {"writers": list(writers)}:
+                return writers
+            case 404, {"error": "no_such_run"}:
+                return []
+        raise ServerSilent(f"run {run_id} goes to {url}, which cannot be asked: {answer.problem}")
+
+    def health(self, destination: Destination) -> Health:
+        """Whether a server takes the token for it."""
+        url, answer = self._ask(destination, _ANY_RUN)
+        if answer.status in _REFUSED:
+            return Health(url, f"refuses the token (HTTP {answer.status}): set FLASHTRIAL_TOKEN or `flashtrial login`")
+        if answer.ok and not isinstance(answer.json(), dict):
+            return Health(url, "answers in other words than ours: is another program on that port?")
+        return Health(url, answer.problem)
+
+    def is_own_instance(self, destination: Destination) -> bool:
+        """Whether it is this home's."""
+        return destination == Destination(NATIVE, INSTANCE)
+
+    def _ask(self, destination: Destination, path: str) -> tuple[str, Answer]:
+        """The address, and its answer to the first token that it does not refuse."""
+        while True:
+            address = self._addresses.find(destination)
+            answer = probe.get(address.url + path, key=address.token or "")
+            if answer.status not in _REFUSED or not self._addresses.refuse(destination, address):
+                return address.url, answer
+
+
+def counts_on_disk(home: Path, run_id: str) -> list[dict[str, Any]]:
+    """What arrived of a run at the instance of `home`, by writer."""
+    from flashtrial.server.settings import database_of
+    from flashtrial.server.views import verify_counts
+
+    return [dict(count) for count in verify_counts(database_of(home), run_id)]
