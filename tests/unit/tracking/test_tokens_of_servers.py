@@ -10,7 +10,9 @@ from flashtrial.core.clock import SystemClock
 from flashtrial.protocol.records import JournalHeader
 from flashtrial.tracking.backends.answers import TokenRefused, with_a_good_token
 from flashtrial.tracking.journal.facts import Role, journal_facts
+from flashtrial.tracking.journal.reader import JournalReader
 from flashtrial.tracking.journal.routes import Destination, Destinations
+from flashtrial.tracking.journal.writer import RunWriter
 from flashtrial.tracking.sending.addresses import Addresses
 from flashtrial.tracking.settings.address import INSTANCE, Address
 from flashtrial.tracking.settings.credentials import Credentials
@@ -141,3 +143,18 @@ def test_a_token_for_no_address_is_not_for_one_that_others_may_have_written(home
     for url in ("", INSTANCE):
         addresses.keep(url, "handed")
         assert addresses.find(Destination("native", url)) == Address("http://192.0.2.1:8787", None)
+
+
+def test_a_fork_goes_where_its_parent_went_whoever_logged_in_meanwhile(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flashtrial.tracking.journal.writer.ensure_sync_process", lambda *_: 1)
+    writer = RunWriter("run_1", resolve({"home": home}, {}), {"status": "running"})
+    writer.open()
+    log_in(home, FAR, "token-of-login")
+    writer.close()
+    writer.renew_after_fork()
+    writer.open()
+    writer.close()
+    headers = [JournalReader.open(path).header for path in (home / "outbox").glob("*.journal")]
+    assert [(header.facts["url"], header.facts["home"]) for header in headers] == [(INSTANCE, str(home))] * 2

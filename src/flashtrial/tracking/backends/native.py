@@ -41,6 +41,7 @@ PACKING_LEVEL = 1
 LEAST_PACKED_BYTES = 4096
 SENT_MS = "Flashtrial-Sent-Ms"  # our clock when a request left, by which a server tells how far clocks differ
 
+MOST_REQUESTS = 4  # under way at once
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
 T = TypeVar("T")
@@ -65,6 +66,7 @@ class NativeBackend:
     """
 
     name = "native"
+    most_requests = MOST_REQUESTS
 
     def __init__(
         self,
@@ -77,7 +79,7 @@ class NativeBackend:
         self._is_near = is_near
         self._refuse = refuse
         self._unpacked: set[str] = set()  # addresses that take nothing compressed
-        self._pool = urllib3.PoolManager(num_pools=2, retries=False)
+        self._pool = urllib3.PoolManager(num_pools=2, maxsize=MOST_REQUESTS, retries=False)
 
     def send(self, batches: Sequence[Batch]) -> tuple[BatchReceipt, ...]:
         body = encode_batches(list(batches))

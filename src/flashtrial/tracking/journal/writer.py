@@ -50,6 +50,7 @@ class RunWriter:
         self.opened_ms = _now_ms() if opened_ms is None else opened_ms
         self.lost = 0
         self._opening = opening
+        self._server = server_of(settings)  # once: a fork's records go where its parent's do
         self._lock = threading.RLock()  # guards the making of the journal
         self._journal: Journal | None = None
         self._writer_id = ""
@@ -134,7 +135,7 @@ class RunWriter:
     def _hand_over_token(self) -> None:
         """The sync process that runs may have been started by somebody with other settings."""
         if self.settings.token:
-            hand_over(self.settings.outbox, server_of(self.settings) or "", self.settings.token)
+            hand_over(self.settings.outbox, self._server or "", self.settings.token, str(self.settings.home))
 
     def close(self) -> None:
         """This process writes nothing more to the run. Calling twice is safe."""
@@ -214,7 +215,7 @@ class RunWriter:
 
     def _facts(self) -> dict[str, JsonValue]:
         role = Role.JOINED if self._opening is JOINING else Role.GUEST if self._opening.get("guest") else Role.OWNER
-        return journal_facts(self.settings, role)
+        return {**journal_facts(self.settings, role), "url": self._server}
 
 
 def _ensure_sync_thread(outbox: Path, environment: Mapping[str, str]) -> None:
