@@ -1,11 +1,9 @@
 """The dispatcher on a port of its own, for documented clients that expect nothing else there."""
 
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from flashtrial.server.answers import json_answer
 from flashtrial.server.dispatcher.cors import PREFIX
-from flashtrial.server.security import is_below, refuse
+from flashtrial.server.refusals import Refusal, is_below, refuse
 
 
 def dispatcher_only(app: ASGIApp) -> ASGIApp:
@@ -18,10 +16,9 @@ def dispatcher_only(app: ASGIApp) -> ASGIApp:
         if scope["type"] == "http" and is_below(scope["path"], (PREFIX,)):
             await app(scope, receive, send)
         elif scope["type"] != "lifespan":
-            await refuse(scope, receive, send, _nothing_here())
+            await refuse({**scope, "path": PREFIX}, receive, send, _NOTHING_HERE)  # in the dispatcher's words
 
     return narrowed
 
 
-def _nothing_here() -> Response:
-    return json_answer({"error": f"there is nothing here but {PREFIX}"}, 404)
+_NOTHING_HERE = Refusal(404, "not_found", f"there is nothing here but {PREFIX}")

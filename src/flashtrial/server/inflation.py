@@ -11,8 +11,7 @@ from typing import Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flashtrial.server.answers import error_answer
-from flashtrial.server.security import refuse
+from flashtrial.server.refusals import Refusal, refuse
 
 PIECE_BYTES: Final = 256 * 1024  # unpacked in less than a millisecond
 _GZIP: Final = 31  # zlib's name for the format
@@ -37,7 +36,7 @@ class Inflation:
         try:
             await self._app(_as_if_unpacked(scope), _Unpacking(receive), send)
         except BadlyPacked:  # nothing was answered: the route reads the whole body first
-            await refuse(scope, receive, send, error_answer(400, "bad_body", "the body is no gzip"))
+            await refuse(scope, receive, send, Refusal(400, "bad_body", "the body is no gzip"))
 
 
 class _Unpacking:

@@ -10,10 +10,9 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flashtrial.server.answers import error_answer
+from flashtrial.server.refusals import Refusal, is_below, refuse
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 DRAIN_BYTES = 64 * 1024 * 1024
@@ -59,7 +58,7 @@ class HostGuard:
         if scope["type"] == "lifespan" or (problem := self._problem(scope.get("method", ""), scope)) is None:
             await self._app(scope, receive, send)
         else:
-            await refuse(scope, receive, send, error_answer(403, "forbidden", problem))
+            await refuse(scope, receive, send, Refusal(403, "forbidden", problem))
 
     def _problem(self, method: str, scope: Scope) -> str | None:
         headers = Headers(scope=scope)
@@ -126,7 +125,7 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         if Headers(scope=scope).get("content-encoding", "identity").lower() != "identity":
-            await refuse(scope, receive, send, error_answer(415, "unsupported_encoding", "send it not compressed"))
+            await refuse(scope, receive, send, Refusal(415, "unsupported_encoding", "send it not compressed"))
             return
         if is_below(scope["path"], self._except):
             await self._app(scope, receive, send)
@@ -137,7 +136,7 @@ class BodyLimit:
         except BodyTooLarge as error:
             if answering.has_begun:
                 raise
-            await refuse(scope, receive, send, error_answer(413, "too_large", error.detail, {"Connection": "close"}))
+            await refuse(scope, receive, send, Refusal(413, "too_large", error.detail, {"Connection": "close"}))
 
     def _counted(self, receive: Receive) -> Receive:
         taken = 0
@@ -153,11 +152,6 @@ class BodyLimit:
             return message
 
         return counted
-
-
-def is_below(path: str, prefixes: Iterable[str]) -> bool:
-    """Whether `path` is one of `prefixes` or lies below it; every path lies below the empty one."""
-    return any(path == prefix or path.startswith(f"{prefix}/") for prefix in prefixes)
 
 
 class Answering:
@@ -200,10 +194,3 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, with_headers)
-
-
-async def refuse(scope: Scope, receive: Receive, send: Send, answer: Response) -> None:
-    if scope["type"] == "websocket":  # closing before it was accepted is a 403 on the wire
-        await send({"type": "websocket.close", "code": 1008})
-    else:
-        await answer(scope, receive, send)

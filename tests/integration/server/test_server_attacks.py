@@ -221,10 +221,10 @@ CHANGES = [
 @pytest.mark.parametrize(("method", "path"), CHANGES)
 @pytest.mark.parametrize("who", FOREIGN)
 def test_no_foreign_page_changes_anything(server: TrackingClient, method: str, path: str, who: str) -> None:
-    before = server.get("/api/v1/runs/r").json()
+    before = server.get("/api/v1/runs").json()
     answer = server.request(method, path, b"{}", FOREIGN[who])
-    assert (answer.status, answer.json()["error"]) == (403, "forbidden")
-    assert server.get("/api/v1/runs/r").json() == before
+    assert (answer.status, b"are refused" in answer.body) == (403, True), answer.body
+    assert server.get("/api/v1/runs").json() == before
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ _CODINGS = ("gzip", "zstd", "deflate", "br", "gzip, gzip")
 def test_a_small_body_never_becomes_a_large_one(server: TrackingClient, path: str, coding: str) -> None:
     bomb = gzip.compress(b"[" + b" " * 10_000_000 + b"]")
     answer = server.request("POST", path, bomb, {**JSON, "Content-Encoding": coding})
-    assert (answer.status, answer.json()["error"]) == (415, "unsupported_encoding")
+    assert (answer.status, b"send it not compressed" in answer.body) == (415, True), answer.body
 
 
 @pytest.mark.parametrize("chunked", [False, True])

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from starlette.datastructures import Headers
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
@@ -24,8 +23,7 @@ from flashtrial.server.access.tokens import (
     holder_of,
     issued,
 )
-from flashtrial.server.answers import error_answer
-from flashtrial.server.security import is_below, refuse
+from flashtrial.server.refusals import Refusal, is_below, refuse
 
 logger = logging.getLogger(__name__)
 
@@ -121,25 +119,25 @@ class BearerGuard:
         needed = scope_of(scope.get("method", "GET"), scope["path"])
         if needed not in holder.scopes:
             words = f"this token ({holder.name}) is good for {_listed(holder.scopes)}; this needs {needed}"
-            await refuse(scope, receive, send, error_answer(403, "wrong_scope", words))
+            await refuse(scope, receive, send, Refusal(403, "wrong_scope", words))
         elif wait_s := self._rates.wait_s(holder.id):
             await refuse(scope, receive, send, _too_often(wait_s))
         else:
             await self._app(scope, receive, send)
 
-    def _unknown(self, scope: AsgiScope, problem: str) -> Response:
+    def _unknown(self, scope: AsgiScope, problem: str) -> Refusal:
         client = scope.get("client")
         if wait_s := self._guesses.wait_s(client[0] if client else ""):
             return _too_often(wait_s)
-        return error_answer(401, "unauthorized", problem, _CHALLENGE)
+        return Refusal(401, "unauthorized", problem, _CHALLENGE)
 
 
 def _listed(scopes: Iterable[Scope]) -> str:
     return ", ".join(sorted(scopes)) or "nothing"
 
 
-def _too_often(wait_s: float) -> Response:
+def _too_often(wait_s: float) -> Refusal:
     """Whole seconds, rounded up: some clients read nothing else."""
     seconds = max(1, math.ceil(wait_s))
     headers = {"Retry-After": str(seconds)}
-    return error_answer(429, "too_often", f"too many requests: wait {seconds} s, or send more in each", headers)
+    return Refusal(429, "too_often", f"too many requests: wait {seconds} s, or send more in each", headers)

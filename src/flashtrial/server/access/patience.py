@@ -6,8 +6,8 @@ import logging
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flashtrial.server.answers import error_answer
-from flashtrial.server.security import Answering, refuse
+from flashtrial.server.refusals import Refusal, refuse
+from flashtrial.server.security import Answering
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class BodyPatience:
             if answering.has_begun:
                 raise
             words = "the rest of the body did not come: send it again"
-            await refuse(scope, receive, send, error_answer(408, "too_slow", words, {"Connection": "close"}))
+            await refuse(scope, receive, send, Refusal(408, "too_slow", words, {"Connection": "close"}))
 
     def _hurried(self, receive: Receive) -> Receive:
         loop = asyncio.get_running_loop()

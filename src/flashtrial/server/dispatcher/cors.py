@@ -6,7 +6,7 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from flashtrial.server.security import is_below
+from flashtrial.server.refusals import is_below
 
 PREFIX = "/dispatcher"
 # Where the published front ends are served by default; their proxies send their own origin along.
