@@ -1,15 +1,13 @@
 """Every system call and every request of writer and sync process fails once, the k-th for k = 1, 2, 3 …
 
-An audit hook sees each opening, renaming, truncating and removing of files before it happens, and can make it fail; a
-limit on the size of files makes each write fail at each byte. After each fault: all that was acknowledged is stored
-once, whatever was said to have failed is not, and nothing is left behind.
+`testkit.faults` makes them fail; a limit on the size of files makes each write fail at each byte. After each fault: all
+that was acknowledged is stored once, whatever was said to have failed is not, and nothing is left behind. The integration
+tests have each write and fsync (`test_disks_that_fail.py`), and files on their way (`test_every_fault_of_files.py`).
 """
 
 import contextlib
-import errno
 import os
 import resource
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,47 +19,15 @@ from flashtrial.tracking.journal.outbox import Journal, OutboxUnwritable
 from flashtrial.tracking.sending.feeds import sweep
 from flashtrial.tracking.sending.sync import Sync
 from flashtrial.tracking.settings.limits import OutboxLimits
+from testkit.faults import FAULTS
 
 SMALL = OutboxLimits(segment_bytes=1024)
-RECORDS = 14
-_EVENTS = frozenset({"open", "os.rename", "os.remove", "os.truncate", "os.scandir", "os.mkdir"})
+RECORDS = 10
 
 
-class Faults:
-    """Counts what is done in one directory and lets the k-th fail; armed within `fail` only."""
-
-    def __init__(self) -> None:
-        self._directory = ""
-        self._left = 0
-        self.has_fired = False
-
-    @contextlib.contextmanager
-    def fail(self, directory: Path, number: int) -> Iterator[None]:
-        self._directory, self._left, self.has_fired = str(directory), number, False
-        try:
-            yield
-        finally:
-            self._directory = ""
-
-    def hook(self, event: str, arguments: tuple[object, ...]) -> None:
-        if self._directory and event in _EVENTS and self._concerns(event, arguments[0]) and self.is_due():
-            raise OSError(errno.EIO, "the disk said no")
-
-    def is_due(self) -> bool:
-        self._left -= 1
-        self.has_fired = self.has_fired or self._left == 0
-        return self._left == 0
-
-    def request(self, _batches: Sequence[Batch]) -> None:
-        if self._directory and self.is_due():
-            raise Outage("the line broke")
-
-    def _concerns(self, event: str, what: object) -> bool:
-        return event == "os.truncate" or str(what).startswith(self._directory)
-
-
-FAULTS = Faults()
-sys.addaudithook(FAULTS.hook)  # for the rest of the process; it does nothing while no fault is set
+def _request(_batches: Sequence[Batch]) -> None:
+    if FAULTS.request_fails():
+        raise Outage("the line broke")
 
 
 class Story:
@@ -70,7 +36,7 @@ class Story:
     def __init__(self, outbox: Path) -> None:
         self.outbox = outbox
         self.clock = FakeClock()
-        self.backend = MemoryBackend(before=FAULTS.request, after=FAULTS.request)
+        self.backend = MemoryBackend(before=_request, after=_request)
         self.acknowledged: list[float] = []
         self.refused: list[float] = []
         self.journal: Journal | None = None
@@ -132,7 +98,7 @@ def test_each_system_call_and_each_request_may_fail_once(tmp_path: Path) -> None
             story.tell()
         story.end()
         story.check()
-    assert number > 60  # so many there are
+    assert number > 100  # so many there are
 
 
 @contextlib.contextmanager

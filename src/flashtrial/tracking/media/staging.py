@@ -152,7 +152,8 @@ def _new_file(outbox: Path) -> Iterator[tuple[Path, int]]:
         yield path, descriptor
     finally:
         os.close(descriptor)
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # gone, since it was renamed, or left for the next sweep
+            path.unlink()
 
 
 def _opened_new(path: Path) -> int:
