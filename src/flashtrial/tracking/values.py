@@ -208,7 +208,9 @@ def _collect(
         raise _too_deep(prefix)
     for key, value in values.items():
         name = f"{prefix}{key}" if type(key) is str else f"{prefix}{_key(key)}"
-        if type(value) is float and name not in numbers and name not in data:  # what nearly all values are
+        kind = type(value)
+        is_plain = kind is float or (kind is int and _INT64_MIN <= value <= _INT64_MAX)  # what nearly all values are
+        if is_plain and name not in numbers and name not in data:
             numbers[name] = value
         else:
             _put(name, value, depth, numbers, data)
