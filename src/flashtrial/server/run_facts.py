@@ -63,10 +63,22 @@ def _after(facts: RunFacts, change: Change) -> RunFacts:
         news["config"] = merged(facts.config, news["config"])
     if "fork" in change.body:
         news |= {"fork_run": change.body["fork"]["run_id"], "fork_step": change.body["fork"].get("step")}
+    if _is_aftermath(news, facts):
+        return replace(facts, **_but_its_end(news))
     return replace(facts, **(_of_guest(news, facts) if change.body.get("guest") else _of_owner(news)))
 
 
 _KEPT = frozenset({"status", "project", "name", "config", "tags", "host", "reason"})
+
+
+def _is_aftermath(news: Mapping[str, Any], facts: RunFacts) -> bool:
+    """Whether `news` is what became of others when one failed: of a rank whose peer is gone, or that is terminated."""
+    is_bad = news["status"] in {RunStatus.FAILED, RunStatus.INTERRUPTED} and "reason" in news
+    return is_bad and facts.status is RunStatus.FAILED and facts.reason is not None
+
+
+def _but_its_end(news: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in news.items() if name not in {"status", "reason"}}
 
 
 def _of_owner(news: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,12 +93,19 @@ def _of_guest(news: Mapping[str, Any], facts: RunFacts) -> dict[str, Any]:
     """
     if news["status"] == RunStatus.FAILED or facts.status is RunStatus.CREATED:
         return _of_owner(news)
-    return {name: value for name, value in news.items() if name not in ("status", "reason")}
+    return _but_its_end(news)
 
 
 def ended_by_guests(facts: RunFacts, history: Iterable[Change]) -> RunFacts:
-    """A run that only guests opened, of which `history` is all: over with the last of them, as the worst of them."""
-    told = {change.writer: change for change in in_order(history) if change.kind is RecordKind.STATE}
+    """A run that only guests opened, of which `history` is all: over with the last of them, as the worst of them.
+
+    Of several that are as bad it is the first.
+    """
+    told: dict[str, Change] = {}
+    for change in in_order(history):
+        if change.kind is RecordKind.STATE:
+            told.pop(change.writer, None)  # so that the order is that of the last words
+            told[change.writer] = change
     if not told or not all(RunStatus(last.body["status"]).is_finished for last in told.values()):
         return facts
     worst = max(told.values(), key=lambda last: _BADNESS.index(last.body["status"]))

@@ -1,5 +1,6 @@
 """What a run is does not depend on the order in which its records arrive."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -102,6 +103,30 @@ def test_a_run_that_only_guests_opened_ends_with_the_last_of_them_as_the_worst(
         history += [_state(f"g{number}", 2, 10 + number, end, guest=True, reason=f"of {number}")] if end else []
     assert ended_by_guests(fold("r", history), history).status == status
     assert ended_by_guests(fold("r", []), []).status is RunStatus.CREATED
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("g", "failed", "bad data"), ("o", "interrupted", "SIGTERM")),
+        (("g", "failed", "bad data"), ("o", "failed", "connection closed by peer")),
+        (("o", "failed", "bad data"), ("g", "failed", "connection closed by peer")),
+    ],
+)
+def test_of_ranks_that_fall_together_the_first_failure_is_the_runs(
+    first: tuple[str, str, str], second: tuple[str, str, str]
+) -> None:
+    opened = [_state("o", 1, 1, "running"), _state("g", 1, 2, "running", guest=True)]
+    ends = [
+        _state(writer, 2, 10 + place, status, reason=reason, **({"guest": True} if writer == "g" else {}))
+        for place, (writer, status, reason) in enumerate((first, second))
+    ]
+    run = fold("r", opened + ends)
+    assert (run.status, run.reason) == (RunStatus.FAILED, "bad data")
+    again = _state("o2", 1, 20, "running", resumed=True)
+    assert fold("r", [*opened, *ends, again]).status is RunStatus.RUNNING
+    alone = [replace(end, body={**end.body, "guest": True}) for end in opened + ends]
+    assert ended_by_guests(fold("r", alone), alone).reason == "bad data"
 
 
 def test_config_is_merged_deeply_and_tags_are_replaced() -> None:
