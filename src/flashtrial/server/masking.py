@@ -1,4 +1,4 @@
-"""Secrets in what clients send that do not mask them themselves: configurations, and printed lines.
+"""Secrets in what clients send that do not mask them themselves: configurations, printed lines, reasons, alerts.
 
 Pure. Names and formats are those of `core.masking`, which our own client applies before anything leaves its process.
 """
@@ -10,14 +10,15 @@ import orjson
 from flashtrial.core.masking import masked_config, masked_text
 from flashtrial.protocol.records import RecordKind
 from flashtrial.server.ingest_body import ParsedBatch
-from flashtrial.server.records import ChangeRecord, ConsoleRecord, StoredRecord
+from flashtrial.server.records import ChangeRecord, ConsoleRecord, DocumentRecord, StoredRecord
 
-_WHERE = {RecordKind.CONFIG: "set", RecordKind.STATE: "config"}
+_CONFIG = {RecordKind.CONFIG: "set", RecordKind.STATE: "config"}
+_ALERT = b'"type":"alert"'
 
 
 def masked_batch(batch: ParsedBatch) -> ParsedBatch:
     """`batch` without its secrets: itself, where it has no records that may hold any."""
-    if not any(isinstance(record, ChangeRecord | ConsoleRecord) for record in batch.records):
+    if not any(isinstance(record, ChangeRecord | ConsoleRecord | DocumentRecord) for record in batch.records):
         return batch
     return replace(batch, records=tuple([_masked(record) for record in batch.records]))
 
@@ -27,11 +28,23 @@ def _masked(record: StoredRecord) -> StoredRecord:
         case ConsoleRecord(text=text) if (shown := masked_text(text)) != text:
             return replace(record, text=shown)
         case ChangeRecord(kind=RecordKind.CONFIG | RecordKind.STATE as kind, body=body):
-            return replace(record, body=_masked_body(body, _WHERE[kind]))
+            return replace(record, body=_masked_change(body, _CONFIG[kind]))
+        case DocumentRecord(name="alert", body=body) if _ALERT in body:
+            return replace(record, body=_masked_alert(body))
     return record
 
 
-def _masked_body(body: bytes, field: str) -> bytes:
+def _masked_change(body: bytes, field: str) -> bytes:
     fields = orjson.loads(body)
-    config = fields.get(field)
-    return orjson.dumps({**fields, field: masked_config(config)}) if config else body
+    config, reason = fields.get(field), fields.get("reason")
+    news = {field: masked_config(config)} if config else {}
+    if reason:
+        news["reason"] = masked_text(reason)
+    return orjson.dumps({**fields, **news}) if news else body
+
+
+def _masked_alert(body: bytes) -> bytes:
+    """The texts of an alert masked; it says nothing under a name of its own."""
+    fields = orjson.loads(body)
+    value = fields.get("value")
+    return orjson.dumps({**fields, "value": masked_config(value)}) if isinstance(value, dict) else body

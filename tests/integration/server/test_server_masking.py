@@ -1,4 +1,4 @@
-"""What clients that mask nothing send as configurations and printed lines, as the server stores it."""
+"""What clients that mask nothing send as configurations, printed lines, reasons and alerts, as the server stores it."""
 
 import json
 from pathlib import Path
@@ -39,6 +39,23 @@ def test_no_secret_of_a_config_is_stored(server: TrackingClient, flashtrial_home
     stored = b"".join(path.read_bytes() for path in flashtrial_home.glob("*.db*"))
     assert KEY.encode() not in stored
     assert b"hunter2" not in stored
+
+
+def test_no_secret_of_a_reason_or_an_alert_is_stored(server: TrackingClient, flashtrial_home: Path) -> None:
+    words = f"refused: Bearer {KEY}"
+    value = {"title": words, "text": f"https://me:{KEY}@example.org", "level": "WARN"}
+    alert = encode_record(2, "data", 2, {"name": "alert", "type": "alert", "step": None, "value": value})
+    server.ingest(batch("ours", state(1, "running"), alert, state(3, "failed", reason=words)))
+    pluto = post(server, "/api/runs/create", projectName="p", runName="n")["runId"]
+    post(server, "/api/runs/alert", runId=pluto, alert={"title": words, "message": words, "level": "WARN"})
+    post(server, "/api/runs/status/update", runId=pluto, status="FAILED", statusMetadata=words)
+    for run in server.get("/api/v1/runs").json()["runs"]:
+        shown = server.get(f"/api/v1/runs/{run['id']}").json()
+        assert shown["reason"] == f"refused: Bearer {MASK}"
+        [told] = server.get(f"/api/v1/runs/{run['id']}/data?type=alert").json()["data"]
+        assert told["value"]["title"] == f"refused: Bearer {MASK}"
+    stored = b"".join(path.read_bytes() for path in flashtrial_home.glob("*.db*"))
+    assert KEY.encode() not in stored
 
 
 def test_masking_can_be_switched_off(flashtrial_home: Path) -> None:
