@@ -310,6 +310,26 @@ print("none", os.fstat(1).st_ino == place)
     assert expected - may_be_late <= set(printed) <= expected
 
 
+def test_of_runs_one_after_another_each_has_its_lines_and_leaves_the_descriptors_as_they_were(
+    lab: Lab, companions: Companions
+) -> None:
+    script = """
+import flashtrial, os
+def state(): return [os.fstat(each).st_ino for each in (0, 1, 2)], len(os.listdir("/proc/self/fd"))
+before = state()
+for number in range(3):
+    with flashtrial.init(run_id=f"run_{number}", resume=False, settings={"finish_timeout_s": 0}):
+        print("line", number)
+    print("between")
+print(state() == before)
+"""
+    ended = lab.run(script, **ON)
+    assert ended.output == "line 0\nbetween\nline 1\nbetween\nline 2\nbetween\nTrue\n", ended
+    companions.wait()
+    printed = [(record.run_id, record.body["text"]) for record in lab.records() if record.kind == "console"]
+    assert sorted(printed) == [(f"run_{number}", f"line {number}") for number in range(3)]
+
+
 def test_finish_counts_what_its_companion_wrote(lab: Lab, companions: Companions, server: TrackingClient) -> None:
     script = (
         "import flashtrial\nr = flashtrial.init(run_id='run_1', resume=False)\nprint('line')\nreport = r.finish()\n"

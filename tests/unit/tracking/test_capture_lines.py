@@ -145,7 +145,7 @@ def test_secrets_that_are_learned_are_masked_and_told_once() -> None:
     masks = Masks(["first-secret"])
     masks.tell(told.extend)
     masks.learn(["first-secret", "first-secret-and-more"])
-    masks.learn(["first-secret-and-more"])
+    masks.learn(["first-secret-and-more", "short"])
     assert told == ["first-secret-and-more"]
     assert masks.learned == ("first-secret", "first-secret-and-more")
     assert masks.masked("first-secret-and-more, first-secret") == "***, ***"

@@ -25,13 +25,13 @@ def test_a_secret_of_the_config_or_the_environment_stands_in_no_alert_and_no_rea
     outbox: Path, init: Init, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DB_PASSWORD", "correct-horse")
-    run = init(config={"api_key": "hunter2-of-mine"})
+    run = init(config={"api_key": "hunter2-of-mine"}, settings={"token": "token-of-the-server"})
     run.update_config({"hub": {"auth_token": "battery-staple"}})
-    said = "hunter2-of-mine, correct-horse, battery-staple"
+    said = "hunter2-of-mine, correct-horse, battery-staple, token-of-the-server"
     run.alert(f"title {said}", f"text {said}", url="https://host/?key=battery-staple")
     run.finish("failed", f"refused: {said}")
     [alert] = bodies(outbox, "data")
-    shown = f"{MASK}, {MASK}, {MASK}"
+    shown = f"{MASK}, {MASK}, {MASK}, {MASK}"
     assert (alert["value"]["title"], alert["value"]["text"]) == (f"title {shown}", f"text {shown}")
     assert alert["value"]["url"] == f"https://host/?key={MASK}"
     assert bodies(outbox, "state")[-1]["reason"] == f"refused: {shown}"

@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 from flashtrial.core import env
 from flashtrial.core.masking import (
     MASK,
+    SHORTEST_SECRET,
     is_secret_name,
     longest_first,
     masked_text,
@@ -39,8 +40,9 @@ class Masks:
         return self._learned
 
     def learn(self, secrets: Iterable[str]) -> None:
-        """Mask these, too, from now on. Any thread may call it; none waits."""
-        news = tuple(sorted(set(secrets).difference(self._secrets)))
+        """Mask these, too, from now on, but for those that are too short. Any thread may call it; none waits."""
+        known = {secret for secret in secrets if len(secret) >= SHORTEST_SECRET}
+        news = tuple(sorted(known.difference(self._secrets)))
         if not news:
             return
         self._learned += news

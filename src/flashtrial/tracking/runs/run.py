@@ -82,7 +82,7 @@ class Run:
         self._is_at_exit = False
         self._alerts = AlertGate()
         self._report: FinishReport | None = None
-        self.masks = Masks()
+        self.masks = Masks([writer.settings.token or ""])
         self._share = share_of(self, writer, is_guest=role is Role.GUEST)
 
     @property
