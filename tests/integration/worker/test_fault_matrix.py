@@ -303,7 +303,7 @@ async def test_an_evicted_instance_frees_its_memory_and_is_told_as_lost(flashtri
     assert resident_bytes(first) is None
     lost = await pid("first")
     assert "evicted to make room" in lost.message
-    executor.close()
+    await executor.close()
     await supervisor.close()
 
 
