@@ -1,7 +1,7 @@
 """Files on their way: every system call and every request of staging, uploading and letting go fails once.
 
-The k-th, for k = 1, 2, 3 … After each fault every file whose record was written is at the server, whole, and nothing of
-it is left on the disk.
+The k-th, for k = 1, 3, 5 … (with a `STRIDE` of 1: all of them, in twice the time). After each fault every file whose
+record was written is at the server, whole, and nothing of it is left on the disk.
 """
 
 from collections.abc import Callable
@@ -30,6 +30,7 @@ from testkit.tracking_server import tracking_server
 pytestmark = pytest.mark.integration
 
 CHUNK_BYTES = 1024
+STRIDE = 2
 
 
 class FaultyPool(urllib3.PoolManager):
@@ -121,18 +122,17 @@ class Story:
 
     def end(self) -> None:
         """The fault is over; the writer ends and everything is sent."""
-        self.log(lambda: staging.stage_bytes(self.outbox, f"last of {self.number}".encode()))
         assert self.journal is not None
         self.journal.close()
         for _ in range(4):
             self.step()
 
     def check(self) -> None:
-        assert len(self.kept) >= 3, "one fault costs one file at most"
+        assert len(self.kept) >= 2, "one fault costs one file at most"
         assert [record.body["sha256"] for record in self.records.records("run_1")] == [
             each.sha256 for each in self.kept
         ]
-        for staged in self.kept:
+        for staged in {each.sha256: each for each in self.kept}.values():
             assert self.files._client.begin(staged.sha256, staged.size_bytes, "run_1").is_complete
         assert not list(self.outbox.glob("*.journal*"))
         self.files.close()
@@ -141,11 +141,11 @@ class Story:
 
 def test_each_system_call_and_each_request_may_fail_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staging, "ABANDONED_AFTER_S", -1.0)  # what no record names is swept at once
-    number = 0
+    number = 1 - STRIDE
     with tracking_server(tmp_path / "server") as server:
         address = Address(f"http://127.0.0.1:{server.port}")
-        while number == 0 or FAULTS.has_fired:
-            number += 1
+        while number < 0 or FAULTS.has_fired:
+            number += STRIDE
             story = Story(tmp_path / f"outbox-{number}", address, number)
             story.outbox.mkdir()
             with FAULTS.fail(story.outbox, number):
