@@ -181,6 +181,42 @@ def test_what_mlflow_shows_of_a_life(server: TrackingClient, tmp_path: Path) -> 
     assert server.get(f"{below}/{place}").body == b"the bytes of a file"
 
 
+def test_what_mlflow_has_names_or_limits_for_is_apart_cut_and_said(server: TrackingClient, tmp_path: Path) -> None:
+    config: dict[str, Any] = {"": "empty", "long": "x" * 7000, **{f"wide{number}": "é" * 6000 for number in range(60)}}
+    later = {"long": "y" * 6500, "wide0": "now short"}
+    bodies: list[tuple[str, dict[str, Any]]] = [
+        ("state", {"status": "running", "config": config, "tags": ["flashtrial.run_id", "mlflow.runName", "t"]}),
+        ("metric", {"step": 1, "values": {"system/cpu.percent": 1.0}}),
+        ("system", {"values": {"sys/cpu.percent": 2.0}}),
+        ("config", {"set": later}),
+        ("tags", {"tags": ["t"], "remove": ["flashtrial.run_id"]}),
+        ("state", {"status": "failed", "reason": "r" * 9000}),
+    ]
+    frames = b"".join(encode_record(seq, kind, BASE_MS, body) for seq, (kind, body) in enumerate(bodies, 1))
+    for _ in range(2):
+        with contextlib.closing(opened("mlflow", tmp_path / "home", url_of(server))) as backend:
+            [receipt] = backend.send([Batch("run_odd", "wr_one", frames)])
+            assert (receipt.stored, receipt.refused) == (len(bodies), ())
+        shutil.rmtree(tmp_path / "home" / "destinations")
+    [stored] = runs_of(server)
+    run = server.get(f"/api/2.0/mlflow/runs/get?run_id={stored['id']}").json()["run"]
+    params = {item["key"]: item["value"] for item in run["data"]["params"]}
+    tags = {item["key"]: item["value"] for item in run["data"]["tags"]}
+    assert params["_x_"] == "empty"
+    assert params["long"] == "x" * 6000
+    assert all(params[f"wide{number}"] == "é" * 6000 for number in range(60))
+    assert tags["flashtrial.config.long"] == "y" * 6000
+    assert tags["flashtrial.config.wide0"] == "now short"
+    assert tags["flashtrial.cut.long"] == "6500 characters, of which the first 6000 are kept"
+    assert tags["flashtrial.run_id"] == "run_odd"
+    assert run["info"]["run_name"] == "run_odd"
+    assert (tags["_x6d_lflow.runName"], tags["t"]) == ("true", "true")
+    assert "_x66_lashtrial.run_id" not in tags
+    assert tags["flashtrial.reason"] == "r" * 7999 + "…"
+    latest = {item["key"]: item["value"] for item in run["data"]["metrics"]}
+    assert latest == {"_x73_ystem/cpu.percent": 1.0, "system/cpu.percent": 2.0}
+
+
 def test_what_pluto_shows_of_a_life(server: TrackingClient, tmp_path: Path) -> None:
     with contextlib.closing(opened("pluto", tmp_path / "home", url_of(server))) as backend:
         backend.send([life("run_shown", tmp_path / "home" / "outbox")])

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flashtrial.tracking.backends.mlflow_names import MAX_CHARS, mlflow_name, own_name
+from flashtrial.tracking.backends.mlflow_names import MAX_CHARS, mlflow_name, own_name, unreserved_name
 
 pytestmark = pytest.mark.unit
 
 TAKEN = re.compile(r"[A-Za-z0-9_\-.:/ ]+")
-TRICKY = st.text(alphabet="_x40é@/. ab", min_size=1, max_size=30)
-ANY = st.text(min_size=1, max_size=60)
+TRICKY = st.text(alphabet="_x40é@/. ab", max_size=30)
+ANY = st.text(max_size=60)
 
 
 def is_taken(name: str) -> bool:
@@ -45,3 +45,15 @@ def test_long_names_are_cut_and_stay_apart() -> None:
     one, other = mlflow_name("n" * 400 + "a"), mlflow_name("n" * 400 + "b")
     assert len(one) == len(other) == MAX_CHARS
     assert one != other
+
+
+RESERVED = ("mlflow.", "ab/")
+
+
+@given(st.one_of(TRICKY, ANY.map(lambda name: f"mlflow.{name}"), TRICKY.map(lambda name: f"ab/{name}")))
+def test_a_name_that_is_reserved_is_written_otherwise_and_comes_back(name: str) -> None:
+    given_name = unreserved_name(name, RESERVED)
+    assert not given_name.startswith(RESERVED)
+    assert is_taken(given_name)
+    if "_xx_" not in given_name:
+        assert own_name(given_name) == name

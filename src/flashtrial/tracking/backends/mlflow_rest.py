@@ -4,6 +4,7 @@ Beside the calls of the sync process, `MLflowManager` offers the few that a user
 """
 
 import base64
+import json
 import math
 import posixpath
 import time
@@ -23,6 +24,7 @@ USERNAME, PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
 
 MAX_METRICS = 1000
 MAX_PARAMS = MAX_TAGS = 100
+MAX_PAIRS_BYTES = 900_000  # of a request, which has a million at most
 MAX_PARAM_CHARS = 6000
 MAX_TAG_CHARS = 8000
 EXISTS, MISSING = "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"
@@ -112,9 +114,9 @@ class MlflowRest:
         """Log as many at once as MLflow allows in a request, and as many requests as it takes."""
         for some in _chunks(list(metrics), MAX_METRICS):
             self._post("runs/log-batch", {"run_id": run_id, "metrics": [metric.fields() for metric in some]})
-        for pairs in _chunks(key_values(params or {}), MAX_PARAMS):
+        for pairs in _pairs_of(params or {}, MAX_PARAMS):
             self._post("runs/log-batch", {"run_id": run_id, "params": pairs})
-        for pairs in _chunks(key_values(tags or {}), MAX_TAGS):
+        for pairs in _pairs_of(tags or {}, MAX_TAGS):
             self._post("runs/log-batch", {"run_id": run_id, "tags": pairs})
 
     def delete_tag(self, run_id: str, tag: str) -> None:
@@ -204,6 +206,21 @@ def credentials(environment: Mapping[str, str]) -> dict[str, str]:
 def key_values(items: Mapping[str, str]) -> list[dict[str, str]]:
     """A map as MLflow writes it."""
     return [{"key": key, "value": value} for key, value in items.items()]
+
+
+def _pairs_of(items: Mapping[str, str], most: int) -> Iterator[list[dict[str, str]]]:
+    """As many at once as MLflow takes, by their count and by the bytes of the request."""
+    some: list[dict[str, str]] = []
+    room = MAX_PAIRS_BYTES
+    for pair in key_values(items):
+        size_bytes = len(json.dumps(pair))
+        if some and (len(some) == most or size_bytes > room):
+            yield some
+            some, room = [], MAX_PAIRS_BYTES
+        some.append(pair)
+        room -= size_bytes
+    if some:
+        yield some
 
 
 def _number(value: float) -> float | str:

@@ -12,7 +12,7 @@ from flashtrial.protocol.mlflow_params import params_of
 from flashtrial.protocol.records import Record, RecordKind
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.tracking.backends.base import RefusedRecord
-from flashtrial.tracking.backends.mlflow_names import mlflow_name
+from flashtrial.tracking.backends.mlflow_names import mlflow_name, unreserved_name
 from flashtrial.tracking.backends.mlflow_rest import (
     MAX_PARAM_CHARS,
     MAX_TAG_CHARS,
@@ -24,7 +24,9 @@ from flashtrial.tracking.backends.rest import RefusedRequest
 from flashtrial.tracking.media.staging import staged_path
 
 OWN_TAG = "flashtrial."
+MLFLOW_TAG = "mlflow."
 CONFIG_TAG = "flashtrial.config."
+CUT_TAG = "flashtrial.cut."
 REASON_TAG = "flashtrial.reason"
 TAG_VALUE = "true"
 SYSTEM_PREFIX = "system/"
@@ -74,7 +76,7 @@ class MlflowRun:
     def end(self, status: RunStatus, end_ms: int, reason: str | None) -> None:
         """Move the run to a final state. Raises `Outage` and `RefusedRequest`."""
         if reason:
-            self.rest.log(self.id, tags={REASON_TAG: reason[:MAX_TAG_CHARS]})
+            self.rest.log(self.id, tags={REASON_TAG: _cut(reason, MAX_TAG_CHARS)})
         self.rest.update_run(self.id, TO_MLFLOW[status], end_ms)
         self.moved_ms = max(self.moved_ms, end_ms)
 
@@ -133,17 +135,32 @@ class MlflowRun:
             self._set_tags(body["tags"], ())
 
     def _set_tags(self, add: Sequence[str], remove: Sequence[str]) -> None:
-        self.rest.log(self.id, tags={mlflow_name(tag): TAG_VALUE for tag in add if tag})
+        self.rest.log(self.id, tags={tag_name(tag): TAG_VALUE for tag in add if tag})
         for tag in remove:
             if tag not in add:
-                self.rest.delete_tag(self.id, mlflow_name(tag))
+                self.rest.delete_tag(self.id, tag_name(tag))
 
     def _set_params(self, config: Mapping[str, Any]) -> None:
-        """A parameter is written once at MLflow: what a config has changed since stands in a tag."""
-        said = {mlflow_name(key): value[:MAX_PARAM_CHARS] for key, value in params_of(config).items()}
-        new = {key: value for key, value in said.items() if key not in self.params}
-        changed = {key: value for key, value in said.items() if self.params.get(key, value) != value}
-        self.rest.log(self.id, params=new, tags={f"{CONFIG_TAG}{key}"[:250]: value for key, value in changed.items()})
+        """A parameter is written once at MLflow: what a config has changed since stands in a tag.
+
+        So does it that a value is longer than MLflow takes, and was cut.
+        """
+        new: dict[str, str] = {}
+        tags: dict[str, str] = {}
+        for key, value in params_of(config).items():
+            name, kept = mlflow_name(key), value[:MAX_PARAM_CHARS]
+            before = self.params.get(name)
+            if before == kept:
+                continue
+            if before is None:
+                new[name] = kept
+            else:
+                tags[mlflow_name(f"{CONFIG_TAG}{key}")] = kept
+            if len(value) > len(kept):
+                tags[mlflow_name(f"{CUT_TAG}{key}")] = (
+                    f"{len(value)} characters, of which the first {len(kept)} are kept"
+                )
+        self.rest.log(self.id, params=new, tags=tags)
         self.params.update(new)
 
     def _put_file(self, record: Record) -> None:
@@ -179,11 +196,25 @@ class RunGone(Exception):
 def metrics_of(record: Record) -> list[Metric]:
     """The values of a metric or system record; without a step of its own it stands at its sequence number."""
     step = record.body.get("step")
-    named = system_name if record.kind is RecordKind.SYSTEM else mlflow_name
+    named = system_name if record.kind is RecordKind.SYSTEM else metric_name
     return [
         Metric(named(name), float(value), record.time_ms, record.seq if step is None else step)
         for name, value in record.body["values"].items()
     ]
+
+
+def metric_name(name: str) -> str:
+    """A metric of the user's, apart from the machine's figures."""
+    return unreserved_name(name, (SYSTEM_PREFIX,))
+
+
+def tag_name(tag: str) -> str:
+    """A tag of the user's, apart from those that mean something to MLflow or to us."""
+    return unreserved_name(tag, (MLFLOW_TAG, OWN_TAG))
+
+
+def _cut(text: str, most_chars: int) -> str:
+    return text if len(text) <= most_chars else f"{text[: most_chars - 1]}…"
 
 
 def system_name(name: str) -> str:
