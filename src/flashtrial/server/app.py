@@ -75,7 +75,12 @@ def create_app(settings: ServerSettings | None = None, clock: Clock | None = Non
     events = EventHub(max_listeners=settings.max_streams)
     clock = clock or SystemClock()
     repository = Repository(
-        settings.db_path, clock, events.publish, settings.silent_after_s, mask_secrets=settings.mask_secrets
+        settings.db_path,
+        clock,
+        events.publish,
+        settings.silent_after_s,
+        mask_secrets=settings.mask_secrets,
+        reserve_bytes=settings.reserve_bytes,
     )
     parts = _Parts(
         repository,

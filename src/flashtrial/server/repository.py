@@ -6,10 +6,11 @@ makes `ParsedBatch`es of what `records.parse_record` gives and hands them to `Re
 
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, TypeVar, cast
+from typing import Generic, TypeAlias, TypeVar, cast
 
 from flashtrial.core import files, sqlite
 from flashtrial.core.clock import Clock
@@ -20,9 +21,10 @@ from flashtrial.server.masking import masked_batch
 from flashtrial.server.retention import RetentionRules, removable
 from flashtrial.server.schema import MIGRATIONS
 from flashtrial.server.storage.batches import Arrival, BatchResult, store_batch
-from flashtrial.server.storage.chores import Sealing, give_back_some
+from flashtrial.server.storage.chores import KEPT_PAGES, Sealing, empty_log, give_back_some
 from flashtrial.server.storage.heartbeats import WriterSight, store_sights
-from flashtrial.server.storage.removal import Removal, ended_runs, remove_runs
+from flashtrial.server.storage.removal import Removal, ended_runs, remove_runs, remove_some
+from flashtrial.server.storage.reserve import Reserve, is_full, is_nearly_full
 from flashtrial.server.storage.run_rows import settle_all
 
 logger = logging.getLogger(__name__)
@@ -32,7 +34,16 @@ T = TypeVar("T")
 # Something to do in a transaction; it adds the ids of the runs that it changed to the set.
 Work: TypeAlias = Callable[[sqlite3.Connection, set[str]], T]
 
+
+@dataclass(frozen=True, slots=True)
+class _Alone(Generic[T]):
+    """Work that makes transactions of its own."""
+
+    work: Work[T]
+
+
 SILENT_AFTER_S = 180.0
+_ROWS_AT_ONCE = 250  # of a run that is removed in pieces
 # So many times longer may a client be silent that sends no heartbeats: by default an hour, as an epoch may take.
 WITHOUT_HEARTBEATS = 20
 CLOCK_SLACK_MS = 5_000
@@ -42,6 +53,7 @@ MAX_AHEAD_MS = 100 * 365 * 24 * 3600 * 1000  # a century: further than that is n
 class Repository:
     """The one writer of ``server.db``. `start` opens the file and its thread, `stop` commits what waits and ends both.
 
+    `reserve_bytes` of the disk are kept for removals on a full one.
     `on_change` is called on the writer's thread, after the commit, with the ids of the runs that got something new.
     Every method but those two may be called from any thread, never blocks, raises `QueueFull` or `NotRunning`, and
     gives a future that resolves after the commit, or fails with `sqlite3.Error` when nothing could be stored.
@@ -55,6 +67,7 @@ class Repository:
         silent_after_s: float = SILENT_AFTER_S,
         *,
         mask_secrets: bool = True,
+        reserve_bytes: int = 0,
     ) -> None:
         self.path = path
         self._mask_secrets = mask_secrets
@@ -64,7 +77,10 @@ class Repository:
         self._started_s = clock.monotonic()
         self._connection: sqlite3.Connection | None = None
         self._sealing = Sealing()
-        self._queue: CommitQueue[Work[object], object] = CommitQueue(self._commit, self._open, self._close, self._chore)
+        self._reserve = Reserve(path.with_name(f"{path.name}.reserve"), reserve_bytes)
+        self._queue: CommitQueue[Work[object] | _Alone[object], object] = CommitQueue(
+            self._commit, self._open, self._close, self._chore
+        )
 
     def start(self) -> None:
         """Create or migrate the database and start the thread. Raises `DatabaseFromTheFuture`, `sqlite3.Error`."""
@@ -123,25 +139,46 @@ class Repository:
         return self.submit(work)
 
     def remove(self, run_id: str) -> Future[Removal]:
-        """Remove a run for good, if there is one. What still comes of it is refused."""
-
-        def work(connection: sqlite3.Connection, changed: set[str]) -> Removal:
-            removal = remove_runs(connection, [run_id], self._clock.time_ms())
-            changed.update(removal.run_ids)
-            return removal
-
-        return self.submit(work)
+        """Remove a run for good, if there is one. What still comes of it is refused. A full disk is no hindrance."""
+        return self._remove(lambda _: [run_id])
 
     def retain(self, rules: RetentionRules) -> Future[Removal]:
         """Remove the runs that the rules no longer keep."""
+        return self._remove(lambda connection: removable(rules, ended_runs(connection), self._clock.time_ms()))
 
+    def _remove(self, find: Callable[[sqlite3.Connection], list[str]]) -> Future[Removal]:
         def work(connection: sqlite3.Connection, changed: set[str]) -> Removal:
-            now_ms = self._clock.time_ms()
-            removal = remove_runs(connection, removable(rules, ended_runs(connection), now_ms), now_ms)
+            run_ids = find(connection)
+            try:
+                removal = self._remove_at_once(connection, run_ids)
+            except sqlite3.Error as error:
+                if not is_full(error):
+                    raise
+                removal = self._remove_in_pieces(connection, run_ids)
             changed.update(removal.run_ids)
+            if is_nearly_full(self.path.parent):
+                self._reserve.release()  # until chores have given back the room of what was removed
             return removal
 
-        return self.submit(work)
+        return cast("Future[Removal]", self._queue.submit(_Alone(work)))
+
+    def _remove_at_once(self, connection: sqlite3.Connection, run_ids: Sequence[str]) -> Removal:
+        with sqlite.transaction(connection):
+            return remove_runs(connection, run_ids, self._clock.time_ms())
+
+    def _remove_in_pieces(self, connection: sqlite3.Connection, run_ids: Sequence[str]) -> Removal:
+        """The same where the log of one large transaction has no room: what a death interrupts is removed in part."""
+        self._reserve.release()
+        empty_log(connection)
+        for run_id in run_ids:
+            is_more = True
+            while is_more:
+                with sqlite.transaction(connection):
+                    is_more = remove_some(connection, run_id, _ROWS_AT_ONCE)
+                empty_log(connection)
+        removal = self._remove_at_once(connection, run_ids)
+        empty_log(connection)
+        return removal
 
     def submit(self, work: Work[T], size_bytes: int = 0) -> Future[T]:
         """What `work` returns, done in a transaction, alone or with others; if it raises, nothing of it is kept."""
@@ -159,10 +196,15 @@ class Repository:
 
     def _open(self) -> None:
         files.ensure_private_dir(self.path.parent)
+        if self.path.exists() and is_nearly_full(self.path.parent):
+            self._reserve.lend()  # SQLite cannot open a database without a little room beside it
         self._connection = sqlite.connect(self.path, shrinks=True)
         # Acknowledged means committed, and a client deletes what was acknowledged: so synced, too, not only written.
         self._connection.execute("PRAGMA synchronous = FULL")
+        # What is removed is overwritten only where that costs no writing: else removing takes as much room as storing.
+        self._connection.execute("PRAGMA secure_delete = FAST")
         sqlite.migrate(self._connection, MIGRATIONS)
+        self._reserve.hold()
         self._sealing.look_for_old(self._connection)
 
     def _close(self) -> None:
@@ -172,23 +214,67 @@ class Repository:
 
     def _chore(self) -> bool:
         assert self._connection is not None
-        return self._sealing.seal_some(self._connection) or give_back_some(self._connection)
+        kept_pages = 0 if is_nearly_full(self.path.parent) else KEPT_PAGES
+        if self._sealing.seal_some(self._connection) or give_back_some(self._connection, kept_pages):
+            return True
+        self._reserve.hold()
+        return False
 
-    def _commit(self, group: Sequence[Work[object]]) -> Sequence[object]:
-        assert self._connection is not None
-        changed: set[str] = set()
-        with sqlite.transaction(self._connection) as connection:
-            results = [_do_alone(connection, work, changed) for work in group]
-        if changed:
-            self._sealing.changed(changed)
-            self._on_change(frozenset(changed))
+    def _commit(self, group: Sequence[Work[object] | _Alone[object]]) -> Sequence[object]:
+        """What each work returns, or its fault: those side by side in one transaction, who asks for it apart."""
+        results: list[object] = []
+        for works in _apart(group):
+            changed: set[str] = set()
+            try:
+                results += self._do(works, changed)
+            except sqlite3.Error as error:  # the others in the group may do better
+                count = 1 if isinstance(works, _Alone) else len(works)
+                logger.warning("could not commit %d requests: %s", count, error, extra={"action": "commit_failed"})
+                results += [error] * count
+                changed.clear()
+            if changed:
+                self._sealing.changed(changed)
+                self._on_change(frozenset(changed))
         return results
+
+    def _do(self, works: Sequence[Work[object]] | _Alone[object], changed: set[str]) -> list[object]:
+        assert self._connection is not None
+        if isinstance(works, _Alone):
+            return [works.work(self._connection, changed)]
+        try:
+            return _do_together(self._connection, works, changed)
+        except sqlite3.Error as error:
+            if not is_full(error):
+                raise
+            changed.clear()
+            empty_log(self._connection)  # so that the next log takes the room of this one
+            return _do_together(self._connection, works, changed)
+
+
+def _apart(group: Sequence[Work[object] | _Alone[object]]) -> Iterator[list[Work[object]] | _Alone[object]]:
+    """What stands side by side together, and by itself what makes transactions of its own; in their order."""
+    together: list[Work[object]] = []
+    for work in group:
+        if isinstance(work, _Alone):
+            if together:
+                yield together
+            yield work
+            together = []
+        else:
+            together.append(work)
+    if together:
+        yield together
 
 
 def _ahead_ms(sent_ms: int, now_ms: int) -> int:
     """How far a sender's clock is ahead of ours, where that is more than a request may take to get here."""
     ahead_ms = max(-MAX_AHEAD_MS, min(sent_ms - now_ms, MAX_AHEAD_MS))
     return ahead_ms if abs(ahead_ms) > CLOCK_SLACK_MS else 0
+
+
+def _do_together(connection: sqlite3.Connection, works: Sequence[Work[object]], changed: set[str]) -> list[object]:
+    with sqlite.transaction(connection):
+        return [_do_alone(connection, work, changed) for work in works]
 
 
 def _do_alone(connection: sqlite3.Connection, work: Work[object], changed: set[str]) -> object:

@@ -11,6 +11,7 @@ from flashtrial.server.events import MAX_LISTENERS
 from flashtrial.server.files.limits import BlobLimits
 from flashtrial.server.repository import SILENT_AFTER_S
 from flashtrial.server.retention import RetentionRules
+from flashtrial.server.storage.reserve import RESERVE_BYTES
 
 REQUESTS_PER_S, REQUESTS_AT_ONCE = 200.0, 1000.0
 STATIC_DIR = Path(__file__).parent / "static"
@@ -30,6 +31,7 @@ class ServerSettings:
     those of local front ends. At most `max_streams` streams of events are open at once.
     A run of which no owner was heard for `silent_after_s` is interrupted; `retention` removes old runs, where it is on.
     With `access_log` each request is a line of the log.
+    `reserve_bytes` are kept on the disk, so that runs can be removed once it is full.
     `mask_secrets` takes secrets out of configurations and printed lines before they are stored.
     """
 
@@ -49,6 +51,7 @@ class ServerSettings:
     blob_limits: BlobLimits = field(default_factory=lambda: BlobLimits.from_environment(env.snapshot()))
     silent_after_s: float = field(default_factory=lambda: env.number(env.SILENT_AFTER_S, SILENT_AFTER_S))
     mask_secrets: bool = field(default_factory=lambda: env.flag(env.MASK_SECRETS, default=True))
+    reserve_bytes: int = RESERVE_BYTES
     retention: RetentionRules = field(default_factory=RetentionRules.from_env)
 
     @classmethod

@@ -1,7 +1,7 @@
 """A process that stores, seals, removes, imports and backs up, and dies again and again in the middle of it.
 
 ``argv``: home, the file of what was acknowledged, what to import, how often, seed. Each life is a fork, so that modules
-are imported once; it ends by an alarm that nobody catches, at a random moment of its first 150 ms.
+are imported once; it ends by a signal that nobody catches, at a random moment of its first 150 ms of work.
 """
 
 import hashlib
@@ -86,7 +86,7 @@ def main(home: str, told: str, source: str, lives: str, seed: str) -> int:
         pid = os.fork()
         if pid == 0:
             try:
-                signal.setitimer(signal.ITIMER_REAL, life_s)
+                signal.setitimer(signal.ITIMER_PROF, life_s)  # of its own work, whatever else the machine does
                 Life(settings, Path(told), number).live(rng, Path(source))
             finally:
                 os._exit(3)

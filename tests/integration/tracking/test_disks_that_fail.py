@@ -1,15 +1,14 @@
 """Disks that are full, read-only or dying, below real writers and the real sync loop."""
 
-import contextlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from testkit.disks import mounted
 from testkit.tracking_server import TrackingClient, batch, metric, state, tracking_server
 
 from .conftest import Lab
@@ -93,20 +92,6 @@ def test_each_write_and_each_fsync_may_fail_once(tmp_path: Path) -> None:
     counted = dict(line.split() for line in done.stdout.splitlines())
     assert int(counted["write"]) > 12, "each record, and each cursor"
     assert int(counted["fsync"]) > 1, "the list of what was refused; a cursor may be lost, records are sent again then"
-
-
-@contextlib.contextmanager
-def mounted(path: Path, options: str) -> Iterator[None]:
-    """A file system in memory at `path`; the test is left out where we may not mount one."""
-    path.mkdir(parents=True)
-    mount = shutil.which("mount")
-    command = [mount or "mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)]
-    if mount is None or os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting is for root")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(path)], check=True)
 
 
 def test_a_disk_that_is_really_full_costs_what_it_cannot_take_and_the_rest_arrives(

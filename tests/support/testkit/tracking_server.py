@@ -122,7 +122,7 @@ def tracking_server(
 
     On a free port, or on `port`.
     """
-    app = create_app(ServerSettings(home, **settings))
+    app = create_app(ServerSettings(home, **{"reserve_bytes": 0, **settings}))
     listener = socket.create_server(("127.0.0.1", port))
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # uvloop, where it is installed, opens a pipe that stays open as long as the process: a leak to our fixtures.

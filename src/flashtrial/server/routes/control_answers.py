@@ -1,14 +1,12 @@
 """What the control routes answer alike: rows, denials, and a server that is busy."""
 
-import sqlite3
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import ParamSpec
 
 from fastapi import Response
 
-from flashtrial.server.answers import error_answer, json_answer
-from flashtrial.server.commit_queue import NotRunning, QueueFull
+from flashtrial.server.answers import NOT_TAKEN, busy_answer, error_answer, json_answer
 from flashtrial.server.control.command_rows import CommandRow
 from flashtrial.server.control.epochs import Denied
 from flashtrial.server.control.json_views import command_json
@@ -32,7 +30,7 @@ def when_busy(route: Callable[P, Awaitable[Response]]) -> Callable[P, Awaitable[
     async def answering(*args: P.args, **kwargs: P.kwargs) -> Response:
         try:
             return await route(*args, **kwargs)
-        except (QueueFull, NotRunning, sqlite3.Error) as error:
-            return error_answer(503, "busy", str(error), {"Retry-After": "1"})
+        except NOT_TAKEN as error:
+            return busy_answer(error)
 
     return answering

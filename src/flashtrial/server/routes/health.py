@@ -16,6 +16,7 @@ from flashtrial.server.events import EventHub
 from flashtrial.server.files.blobs import BlobStore
 from flashtrial.server.repository import Repository
 from flashtrial.server.routes.shapes import ErrorShape, HealthShape, ReadyShape
+from flashtrial.server.storage.reserve import has_room
 
 
 def router(
@@ -42,12 +43,16 @@ def router(
         responses={503: {"model": ErrorShape}},
     )
     async def readyz() -> Response:
-        """Not before the database is migrated and open, and no more from the moment that the server is told to stop."""
+        """Not before the database is migrated and open, not while its disk is full, and no more from the moment that
+        the server is told to stop."""
         if is_leaving():
             return error_answer(503, "leaving", "the server is about to stop", {"Retry-After": "5"})
-        if repository.is_ready:
-            return json_answer({"status": "ready"})
-        return error_answer(503, "not_ready", "the database is not open for writing", {"Retry-After": "1"})
+        if not repository.is_ready:
+            return error_answer(503, "not_ready", "the database is not open for writing", {"Retry-After": "1"})
+        if not await run_in_threadpool(has_room, db_path):
+            words = "the disk is full: make room on it, or remove runs"
+            return error_answer(503, "disk_full", words, {"Retry-After": "10"})
+        return json_answer({"status": "ready"})
 
     @routes.get("/metrics", summary="Counts, as Prometheus reads them", response_class=PlainTextResponse)
     async def metrics() -> Response:

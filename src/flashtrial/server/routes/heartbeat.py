@@ -4,14 +4,12 @@ The wire is described in docs/decisions/002. What is not known of it is left asi
 """
 
 import asyncio
-import sqlite3
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from flashtrial.server.answers import error_answer, json_answer
-from flashtrial.server.commit_queue import NotRunning, QueueFull
+from flashtrial.server.answers import NOT_TAKEN, busy_answer, json_answer
 from flashtrial.server.liveness import Beat, Role
 from flashtrial.server.records import MAX_NAME_CHARS
 from flashtrial.server.repository import Repository
@@ -57,8 +55,8 @@ def router(repository: Repository) -> APIRouter:
     async def heartbeat(beat: Heartbeat) -> Response:
         try:
             await asyncio.wrap_future(repository.hear([_sight(beat, writer) for writer in beat.writers]))
-        except (QueueFull, NotRunning, sqlite3.Error) as error:
-            return error_answer(503, "busy", str(error), {"Retry-After": "1"})
+        except NOT_TAKEN as error:
+            return busy_answer(error)
         return json_answer({"heard": True})
 
     return routes

@@ -4,14 +4,12 @@ The body is taken apart by hand: a body of a thousand records costs ten times as
 """
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
 
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from flashtrial.server.answers import error_answer, json_answer
-from flashtrial.server.commit_queue import NotRunning, QueueFull
+from flashtrial.server.answers import NOT_TAKEN, busy_answer, error_answer, json_answer
 from flashtrial.server.counters import IngestCounters
 from flashtrial.server.ingest_body import BadBody, ParsedBody, parse_json, parse_msgpack
 from flashtrial.server.repository import Repository
@@ -61,10 +59,11 @@ async def _ingest(request: Request, repository: Repository, counters: IngestCoun
         results = await asyncio.wrap_future(repository.ingest(parsed.batches, len(body), _sent_ms(request)))
     except BadBody as error:
         return error_answer(400, "bad_body", str(error))
-    except (QueueFull, NotRunning) as error:
-        return _try_again("busy", str(error))
-    except (sqlite3.Error, ValueError, OverflowError) as error:
-        return _try_again("not_stored", f"nothing of this request was stored: {error}")
+    except NOT_TAKEN as error:
+        return busy_answer(error)
+    except (ValueError, OverflowError) as error:
+        words = f"nothing of this request was stored: {error}"
+        return error_answer(503, "not_stored", words, {"Retry-After": "1"})
     counters.add(results)
     return json_answer(_account(parsed, results))
 
@@ -73,10 +72,6 @@ def _sent_ms(request: Request) -> int | None:
     """When the request was sent by its sender's clock, in ms, where it says so."""
     said = request.headers.get("flashtrial-sent-ms", "")
     return int(said) if said.isascii() and said.isdecimal() and len(said) < 16 else None
-
-
-def _try_again(error: str, message: str) -> Response:
-    return error_answer(503, error, message, {"Retry-After": "1"})
 
 
 def _account(parsed: ParsedBody, results: list[BatchResult]) -> dict[str, object]:

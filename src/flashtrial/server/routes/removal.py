@@ -1,12 +1,10 @@
 """``DELETE /api/v1/runs/{id}``: a run removed for good, with the contents of files that only it named."""
 
 import asyncio
-import sqlite3
 
 from fastapi import APIRouter, Response
 
-from flashtrial.server.answers import error_answer, json_answer
-from flashtrial.server.commit_queue import NotRunning, QueueFull
+from flashtrial.server.answers import NOT_TAKEN, busy_answer, error_answer, json_answer
 from flashtrial.server.files.blobs import BlobStore
 from flashtrial.server.repository import Repository
 from flashtrial.server.routes.shapes import ERRORS, RemovedShape
@@ -22,8 +20,8 @@ def router(repository: Repository, blobs: BlobStore) -> APIRouter:
         """What still comes of it is refused. Runs that were forked from it keep the curves that they began with."""
         try:
             removal = await asyncio.wrap_future(repository.remove(run_id))
-        except (QueueFull, NotRunning, sqlite3.Error) as error:
-            return error_answer(503, "busy", str(error), {"Retry-After": "1"})
+        except NOT_TAKEN as error:
+            return busy_answer(error)
         if not removal.run_ids:
             return error_answer(404, "no_such_run", f"there is no run {run_id!r:.200}")
         await asyncio.to_thread(forget_blobs, repository.path, blobs, removal)

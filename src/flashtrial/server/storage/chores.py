@@ -1,5 +1,6 @@
 """What the writer's thread does while nobody waits: sealing tails of runs that have ended, giving back free room."""
 
+import contextlib
 import sqlite3
 from collections.abc import Iterable
 
@@ -46,18 +47,27 @@ class Sealing:
         return False
 
 
-def give_back_some(connection: sqlite3.Connection) -> bool:
-    """Give some free pages back to the disk where there are many; whether there are more. Some are kept for what comes.
+def give_back_some(connection: sqlite3.Connection, kept_pages: int = KEPT_PAGES) -> bool:
+    """Give some free pages back to the disk where there are many; whether there are more. Some are kept for what comes,
+    but none where `kept_pages` is 0.
 
     Files that were made before this could be do not shrink: their pages are used again.
     """
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    if free <= max(KEPT_PAGES, pages // 8):
+    if free <= (kept_pages and max(kept_pages, pages // 8)):
         return False
     connection.execute(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})").fetchall()
+    if not kept_pages:
+        empty_log(connection)  # which is what makes the file smaller
     (left,) = connection.execute("PRAGMA freelist_count").fetchone()
     return bool(left < free)
+
+
+def empty_log(connection: sqlite3.Connection) -> None:
+    """Move SQLite's log into the database, as far as nobody reads there and there is room: the next one begins anew."""
+    with contextlib.suppress(sqlite3.Error):
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
 def _long_tails(connection: sqlite3.Connection, run_id: str) -> list[Tail]:
