@@ -37,6 +37,15 @@ def test_a_secret_of_the_config_or_the_environment_stands_in_no_alert_and_no_rea
     assert bodies(outbox, "state")[-1]["reason"] == f"refused: {shown}"
 
 
+def test_a_key_that_was_made_a_tag_is_masked_and_can_be_taken_away(outbox: Path, init: Init) -> None:
+    run = init(tags=[KEY, "a"])
+    run.add_tags(f"key {KEY}")
+    assert run.tags == [MASK, "a", f"key {MASK}"]
+    run.remove_tags(KEY)
+    assert run.tags == ["a", f"key {MASK}"]
+    assert all(KEY.encode() not in path.read_bytes() for path in outbox.iterdir() if path.is_file())
+
+
 @pytest.mark.parametrize("how", ["a setting", "a variable"])
 def test_masking_can_be_switched_off(outbox: Path, init: Init, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     if how == "a variable":

@@ -59,7 +59,8 @@ def open_run(said: Said, calls: RunDefaults, identity: Identity, settings: Effec
     """
     if said.fork and not identity.is_new:
         raise ConfigurationError("a fork is a new run: give run_id or fork_run_id, or resume=False with both")
-    name, tags = _name(said, calls, identity), said.tags or (calls.tags if identity.is_new else ())
+    name = _name(said, calls, identity)
+    tags = settings.kept_tags(said.tags or (calls.tags if identity.is_new else ()))
     # Those of the opening would take the place of the parent's.
     is_late = bool(said.fork and said.fork.inherit_tags)
     project = settings.project if identity.is_new else said.project or calls.project

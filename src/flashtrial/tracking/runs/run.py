@@ -153,11 +153,11 @@ class Run:
 
     def add_tags(self, tags: str | Iterable[str]) -> None:
         """Add tags that are not there yet. Raises `RunFinished`."""
-        self._change_tags(add=parse_tags(tags))
+        self._change_tags(add=self.settings.kept_tags(parse_tags(tags)))
 
     def remove_tags(self, tags: str | Iterable[str]) -> None:
         """Remove tags; those that are not there do no harm. Raises `RunFinished`."""
-        self._change_tags(remove=parse_tags(tags))
+        self._change_tags(remove=self.settings.kept_tags(parse_tags(tags)))
 
     def update_config(self, config: Mapping[str, Any]) -> None:
         """Merge `config` deeply over the run's. Raises `RunFinished` and `ConfigurationError`."""

@@ -7,7 +7,7 @@ Configuration only: nothing that is learnt at run time is put in here. Standard 
 
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from flashtrial.core import env
 from flashtrial.core.errors import ConfigurationError
-from flashtrial.core.masking import masked_config, secrets_of_config
+from flashtrial.core.masking import masked_config, masked_text, secrets_of_config
 from flashtrial.protocol.records import JsonValue
 from flashtrial.tracking.settings.files import read_home_settings, read_project_settings
 from flashtrial.tracking.settings.limits import OutboxLimits
@@ -121,6 +121,10 @@ class EffectiveSettings:
     def kept_config(self, config: JsonValue) -> JsonValue:
         """What of a configuration may be written down: all of it but its secrets."""
         return masked_config(config) if self.mask_secrets and isinstance(config, dict) else config
+
+    def kept_tags(self, tags: Iterable[str]) -> list[str]:
+        """What of tags may be written down: each once, keys and tokens of known formats masked."""
+        return list(dict.fromkeys(map(masked_text, tags) if self.mask_secrets else tags))
 
     def secrets_of(self, config: JsonValue) -> set[str]:
         """What is left out of it, and is not to stand in lines, reasons and alerts either."""
