@@ -7,11 +7,12 @@ import json
 import math
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
 FILTERS = [
@@ -270,6 +271,59 @@ def experiments(client: MlflowClient) -> dict[str, Any]:
     return found
 
 
+def models(client: MlflowClient, experiment: str) -> dict[str, Any]:
+    """Logged, loaded, searched and deleted."""
+    run_id = client.create_run(experiment, run_name="maker").info.run_id
+    new = client.create_logged_model(
+        experiment,
+        name="net",
+        source_run_id=run_id,
+        model_type="plain",
+        params={"lr": "0.1"},
+        tags={"k": "v", "z": "1"},
+    )
+    Path("weights.bin").write_bytes(bytes(range(256)))
+    client.log_model_artifact(new.model_id, "weights.bin")
+    client.log_outputs(run_id, [LoggedModelOutput(new.model_id, 2)])
+    client.log_model_params(new.model_id, {"depth": "3"})
+    client.set_logged_model_tags(new.model_id, {"k": "w"})
+    client.delete_logged_model_tag(new.model_id, "z")
+    ready = client.finalize_logged_model(new.model_id, "READY")
+    client.create_logged_model(experiment, name="other", source_run_id=run_id)
+
+    def names(condition: str) -> list[str]:
+        return sorted(str(each.name) for each in client.search_logged_models([experiment], filter_string=condition))
+
+    seen = client.get_logged_model(new.model_id)
+    outputs = client.get_run(run_id).outputs
+    found: dict[str, Any] = {
+        "stages": [str(new.status), str(ready.status)],
+        "seen": [
+            seen.name,
+            seen.model_type,
+            seen.params,
+            seen.source_run_id == run_id,
+            seen.tags["k"],
+            "z" in seen.tags,
+        ],
+        "outputs": [(each.model_id == new.model_id, each.step) for each in (outputs.model_outputs if outputs else [])],
+        "files": [(item.path, item.file_size) for item in client.list_logged_model_artifacts(new.model_id)],
+        "bytes": Path(mlflow.artifacts.download_artifacts(f"models:/{new.model_id}"), "weights.bin").read_bytes().hex(),
+        "searched": {
+            text: tried(partial(names, text))
+            for text in ("", "name = 'net'", f"source_run_id = '{run_id}' AND params.depth = '3'", "tags.k = 'v'")
+        },
+        "ordered": [
+            each.name
+            for each in client.search_logged_models([experiment], order_by=[{"field_name": "name", "ascending": False}])
+        ],
+        "no_model": tried(lambda: client.get_logged_model("m-none")),
+    }
+    found["searched"] = list(found["searched"].values())
+    client.delete_logged_model(new.model_id)
+    return {**found, "deleted": [tried(lambda: client.get_logged_model(new.model_id)), names("")]}
+
+
 def main() -> None:
     client = MlflowClient()
     first = client.create_experiment("first")
@@ -283,6 +337,7 @@ def main() -> None:
         "parameters": parameters(client, second),
         "nested": nested(second),
         "artifacts": artifacts(client, second),
+        "models": models(client, second),
         "experiments": experiments(client),
     }
     print(json.dumps(found))

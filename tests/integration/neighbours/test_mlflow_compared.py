@@ -45,7 +45,9 @@ def told_by_both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, An
 
 
 @pytest.mark.parametrize(
-    "part", ["searches", "pages", "inputs", "lasts", "parameters", "nested", "artifacts", "experiments"], ids=str
+    "part",
+    ["searches", "pages", "inputs", "lasts", "parameters", "nested", "artifacts", "models", "experiments"],
+    ids=str,
 )
 def test_both_stores_answer_alike(told_by_both: tuple[dict[str, Any], dict[str, Any]], part: str) -> None:
     theirs, ours = (flat(each[part], part) for each in told_by_both)

@@ -90,6 +90,12 @@ REFUSED: list[tuple[str, dict[str, Any], tuple[int, str]]] = [
     ("runs/search", {"experiment_ids": ["EXPERIMENT"], "max_results": 0}, INVALID),
     ("runs/search", {"experiment_ids": ["EXPERIMENT"], "page_token": "x"}, INVALID),
     ("runs/search", {"experiment_ids": ["EXPERIMENT"], "filter": "dataset.source = 's'"}, INVALID),
+    ("logged-models", {"experiment_id": "EXPERIMENT", "name": "m"}, INVALID),
+    ("logged-models", {"experiment_id": "EXPERIMENT", "source_run_id": "GONE-RUN"}, INVALID),
+    ("logged-models/m-1-RUN/params", {"params": []}, MISSING),
+    ("logged-models/none/params", {"params": []}, MISSING),
+    ("runs/outputs", {"run_id": "RUN", "models": "m"}, INVALID),
+    ("runs/log-model", {"run_id": "RUN", "model_json": "{"}, INVALID),
 ]
 
 
@@ -132,9 +138,18 @@ def test_a_value_that_is_a_number_in_words_is_a_number(server: TrackingClient) -
     assert metrics == [{"key": "a", "value": 1.5, "timestamp": 7, "step": 0}]
 
 
-@pytest.mark.parametrize("path", ["registered-models/create", "logged-models", "traces/search"])
+@pytest.mark.parametrize("path", ["registered-models/create", "traces/search", "model-versions/create"])
 def test_what_is_not_served_is_told_with_what_is(server: TrackingClient, path: str) -> None:
     answer = post(server, path, name="m")
     assert code(answer) == (404, "ENDPOINT_NOT_FOUND")
     assert path in answer.json()["message"]
     assert "experiments, runs, metrics" in answer.json()["message"]
+
+
+def test_the_models_that_old_clients_log_stand_in_their_tag(server: TrackingClient) -> None:
+    run = post(server, "runs/create", experiment_id="0", start_time=1).json()["run"]["info"]["run_id"]
+    for path in ("a", "b"):
+        info = json.dumps({"artifact_path": path})
+        assert post(server, "runs/log-model", run_id=run, model_json=info).status == 200
+    tags = {tag["key"]: tag["value"] for tag in get(server, "runs/get", run_id=run).json()["run"]["data"]["tags"]}
+    assert json.loads(tags["mlflow.log-model.history"]) == [{"artifact_path": "a"}, {"artifact_path": "b"}]

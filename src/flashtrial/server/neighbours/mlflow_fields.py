@@ -17,6 +17,7 @@ class Asked(StrEnum):
 
     RUNS = "runs"
     EXPERIMENTS = "experiments"
+    MODELS = "models"
 
 
 _KINDS = {
@@ -38,9 +39,14 @@ _ALIASES = {"created": "start_time", "run name": "run_name"}
 _TEXTS = {
     Asked.RUNS: {"run_id", "run_uuid", "run_name", "experiment_id", "user_id", "status", "artifact_uri"},
     Asked.EXPERIMENTS: {"name", "experiment_id", "artifact_location"},
+    Asked.MODELS: {"name", "model_id", "model_type", "status", "source_run_id"},
 }
 _LIFE = {"lifecycle_stage"}
-_NUMBERS = {Asked.RUNS: {"start_time", "end_time"}, Asked.EXPERIMENTS: {"creation_time", "last_update_time"}}
+_NUMBERS = {
+    Asked.RUNS: {"start_time", "end_time"},
+    Asked.EXPERIMENTS: {"creation_time", "last_update_time"},
+    Asked.MODELS: {"creation_timestamp"},
+}
 _DATASET_TEXTS = {"name", "digest", "context"}
 _TEXT_SIGNS = {"=", "!=", "LIKE", "ILIKE", "IN", "NOT IN", "IS NULL", "IS NOT NULL"}
 _NUMBER_SIGNS = {"=", "!=", ">", ">=", "<", "<=", "IS NULL", "IS NOT NULL"}

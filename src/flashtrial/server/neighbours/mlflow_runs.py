@@ -79,7 +79,7 @@ class MlflowRuns:
 
     def update(self, said: Mapping[str, Any]) -> Shown:
         """Change status, end time or name."""
-        view = self._writable(said)
+        view = self.writable(said["run_id"])
         status = _status(said["status"]) if said.get("status") is not None else RunStatus(view["status"])
         news: dict[str, Any] = {"status": status.value}
         if isinstance(said.get("run_name"), str) and said["run_name"]:
@@ -97,7 +97,7 @@ class MlflowRuns:
 
     def log(self, said: Mapping[str, Any]) -> None:
         """Metrics, parameters and tags, all or none of them valid."""
-        view = self._writable(said)
+        view = self.writable(said["run_id"])
         params = _params(said.get("params"))
         self._check_params(view, params)
         entries = [self._metric(item) for item in _list(said.get("metrics"))]
@@ -110,7 +110,7 @@ class MlflowRuns:
 
     def delete_tag(self, said: Mapping[str, Any]) -> None:
         """Take a tag away."""
-        view, key = self._writable(said), str(said["key"])
+        view, key = self.writable(said["run_id"]), str(said["key"])
         tags = self._ledger.fact(view["id"], TAGS)
         if key not in tags_of(view, tags if isinstance(tags, dict) else {}):
             raise MlflowError(f"No tag with name: {key[:250]} in run with id {view['id']}", "RESOURCE_DOES_NOT_EXIST")
@@ -118,13 +118,13 @@ class MlflowRuns:
 
     def add_inputs(self, said: Mapping[str, Any]) -> None:
         """Remember which data sets a run used; the same one twice is one."""
-        view = self._writable(said)
+        view = self.writable(said["run_id"])
         if news := parsed_inputs(said.get("datasets")):
             self._ledger.change_fact(view["id"], INPUTS, lambda before: joined_inputs(before, news))
 
-    def _writable(self, said: Mapping[str, Any]) -> RunView:
-        """The run that is meant, which nobody has deleted."""
-        view = self.view(said["run_id"])
+    def writable(self, run_id: object) -> RunView:
+        """The run with this id, which nobody has deleted."""
+        view = self.view(run_id)
         facts = self._ledger.fact(view["id"], FACTS)
         is_deleted = isinstance(facts, dict) and facts.get("stage") == DELETED
         if is_deleted or self._experiments.is_deleted(view["project"]):

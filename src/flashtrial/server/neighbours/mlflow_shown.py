@@ -12,7 +12,7 @@ from flashtrial.server.neighbours.mlflow_latest import Latest, higher
 from flashtrial.server.neighbours.runs import LastPoint, Runs
 from flashtrial.server.views import RunView
 
-FACTS, TAGS, INPUTS = "mlflow.run", "mlflow.tags", "mlflow.inputs"
+FACTS, TAGS, INPUTS, OUTPUTS = "mlflow.run", "mlflow.tags", "mlflow.inputs", "mlflow.outputs"
 
 TO_MLFLOW = {
     RunStatus.CREATED: "SCHEDULED",
@@ -38,7 +38,8 @@ class ShownRuns:
         """The runs in MLflow's shape; `experiments` by project."""
         ids = [view["id"] for view in views]
         facts, tags = self._ledger.facts_of(ids, FACTS), self._ledger.facts_of(ids, TAGS)
-        inputs, lasts, noted = self._ledger.facts_of(ids, INPUTS), self._runs.last_points(ids), self._latest.of(ids)
+        inputs, outputs = self._ledger.facts_of(ids, INPUTS), self._ledger.facts_of(ids, OUTPUTS)
+        lasts, noted = self._runs.last_points(ids), self._latest.of(ids)
         return [
             _shown(
                 view,
@@ -48,6 +49,7 @@ class ShownRuns:
                 higher(lasts.get(view["id"], {}), noted.get(view["id"], {})),
             )
             | {"inputs": {"dataset_inputs": inputs.get(view["id"], [])}}
+            | {"outputs": {"model_outputs": _outputs(_map(outputs.get(view["id"])))}}
             for view in views
         ]
 
@@ -108,6 +110,10 @@ def _shown(
     ]
     data = {"metrics": metrics, "params": key_value_list(params_of(view["config"])), "tags": key_value_list(tags)}
     return {"info": info | ({"end_time": end_time} if end_time and status.is_finished else {}), "data": data}
+
+
+def _outputs(steps: Mapping[str, Any]) -> list[Shown]:
+    return [{"model_id": model_id, "step": step} for model_id, step in steps.items()]
 
 
 def _map(value: object) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from flashtrial.server.neighbours.mlflow_artifacts import MlflowArtifacts
 from flashtrial.server.neighbours.mlflow_errors import INVALID, MlflowError
 from flashtrial.server.neighbours.mlflow_experiments import ACTIVE, DELETED, Experiment, Experiments
 from flashtrial.server.neighbours.mlflow_fields import Asked
+from flashtrial.server.neighbours.mlflow_models import MlflowModels, searchable_model
 from flashtrial.server.neighbours.mlflow_runs import MlflowRuns
 from flashtrial.server.neighbours.mlflow_search import holds, parse_filter, parse_order, sort_key
 from flashtrial.server.neighbours.mlflow_shown import Shown, ShownRuns, number, searchable
@@ -45,6 +46,7 @@ class MlflowWire:
     experiments: Experiments
     runs: MlflowRuns
     artifacts: MlflowArtifacts
+    models: MlflowModels
     shown: ShownRuns
     reader: Runs
 
@@ -78,6 +80,22 @@ class MlflowWire:
             }
             found.sort(key=lambda each, keys=keys: keys[each["experiment_id"]])  # type: ignore[misc]
         return _page("experiments", found, said, 1000)
+
+    def search_models(self, said: Mapping[str, Any]) -> dict[str, Any]:
+        """A page of logged models, newest first unless told otherwise. Raises `MlflowError`."""
+        terms = parse_filter(said.get("filter"), Asked.MODELS)
+        views = [
+            run.view
+            for experiment in self._experiments_of(said.get("experiment_ids"))
+            for run in self.reader.of_project(experiment.project)
+        ]
+        found = [model for model in self.models.of(views) if holds(searchable_model(model), terms)]
+        for said_order in reversed(said.get("order_by") or []):
+            name = str(said_order.get("field_name")) if isinstance(said_order, dict) else ""
+            [(field, _)] = parse_order([name], Asked.MODELS)
+            descending = said_order.get("ascending") is False
+            found.sort(key=lambda each, f=field, d=descending: sort_key(searchable_model(each), f, descending=d))  # type: ignore[misc]
+        return _page("models", found, said, 1000)
 
     def history(self, said: Mapping[str, Any]) -> dict[str, Any]:
         """The points of one metric: a page of them, or all where no `max_results` is named. Raises `MlflowError`."""
@@ -118,7 +136,8 @@ def mlflow_wire(repository: Repository, ledger: Ledger, store: BlobStore, db_pat
     reader = Runs(db_path, ledger)
     experiments, shown = Experiments(ledger, reader, clock), ShownRuns(reader, ledger)
     runs = MlflowRuns(recorder, ledger, reader, experiments, shown)
-    return MlflowWire(experiments, runs, MlflowArtifacts(store, db_path, recorder, ledger, runs), shown, reader)
+    artifacts = MlflowArtifacts(store, db_path, recorder, ledger, runs)
+    return MlflowWire(experiments, runs, artifacts, MlflowModels(ledger, runs, clock), shown, reader)
 
 
 def _stages(said: object) -> frozenset[str]:

@@ -24,7 +24,7 @@ from flashtrial.server.routes.making import made
 
 PREFIXES = ("/api/2.0/mlflow", "/ajax-api/2.0/mlflow")
 
-SERVED = "of MLflow there are experiments, runs, metrics, parameters, tags, data sets and artifacts"
+SERVED = "of MLflow there are experiments, runs, metrics, parameters, tags, data sets, artifacts and logged models"
 
 Said: TypeAlias = Mapping[str, Any]
 Answering: TypeAlias = Callable[[Said], object]
@@ -209,7 +209,5 @@ def _add_metrics(routes: APIRouter, prefix: str, wire: MlflowWire) -> None:
             raise MlflowError("GetMetricHistoryBulkInterval request must specify 1 to 100 run_ids.", INVALID)
         return wire.bulk_interval(ids, said)
 
-    # The client looks there for artifacts, too; here nothing is a logged model.
-    add(routes, "POST", f"{prefix}/logged-models/search", lambda _: {"models": []})
     add(routes, "GET", f"{prefix}/metrics/get-history", wire.history, ("run_id", "metric_key"))
     add(routes, "GET", f"{prefix}/metrics/get-history-bulk-interval", bulk, ("run_ids", "metric_key"))

@@ -10,7 +10,7 @@ from flashtrial.server.neighbours.ledger import Ledger, ledger_beside
 from flashtrial.server.neighbours.mlflow_wire import mlflow_wire
 from flashtrial.server.neighbours.pluto_wire import pluto_wire
 from flashtrial.server.repository import Repository
-from flashtrial.server.routes import mlflow, mlflow_artifacts, pluto, pluto_files, pluto_query
+from flashtrial.server.routes import mlflow, mlflow_artifacts, mlflow_models, pluto, pluto_files, pluto_query
 
 # Where a token is needed and bodies are limited, beside /api. Files come and go at addresses that are permits.
 PREFIXES = ("/ingest", "/files", "/ajax-api", "/get-artifact")
@@ -27,6 +27,7 @@ def router(repository: Repository, store: BlobStore, db_path: Path, clock: Clock
         routes.include_router(part.router(wire))
     tracking = mlflow_wire(repository, ledger, store, db_path, clock)
     routes.include_router(mlflow.router(tracking))
+    routes.include_router(mlflow_models.router(tracking))
     routes.include_router(mlflow_artifacts.router(tracking))
     routes.include_router(mlflow.unknown())
     return routes
