@@ -18,7 +18,8 @@ from flashtrial.tracking.sending.compaction import Compaction
 from flashtrial.tracking.sending.feeds import sweep
 from flashtrial.tracking.sending.outbox_state import OutboxState
 from flashtrial.tracking.sending.sync import Sync
-from flashtrial.tracking.settings.limits import OutboxLimits, WhenFull, limits_from
+from flashtrial.tracking.settings.limits import OutboxLimits, WhenFull
+from flashtrial.tracking.settings.resolution import resolve
 
 SMALL = OutboxLimits(segment_bytes=1024, outbox_bytes=16 * 1024)
 
@@ -183,10 +184,9 @@ def test_limits_come_from_the_environment_and_are_checked() -> None:
         "FLASHTRIAL_OUTBOX_BYTES": "65536",
         "FLASHTRIAL_WHEN_FULL": "raise",
     }
-    assert limits_from(said) == OutboxLimits(2048, 65536, WhenFull.RAISE)
-    for wrong in ({"FLASHTRIAL_WHEN_FULL": "panic"}, {"FLASHTRIAL_OUTBOX_BYTES": "much"}):
-        with pytest.raises(ConfigurationError):
-            limits_from(wrong)
+    assert resolve(None, said).limits == OutboxLimits(2048, 65536, WhenFull.RAISE)
+    with pytest.raises(ConfigurationError, match="FLASHTRIAL_OUTBOX_BYTES is a number of bytes, not 'much'"):
+        resolve(None, {"FLASHTRIAL_OUTBOX_BYTES": "much"})
 
 
 def _both(outbox: Path, configured: frozenset[str] | None = None) -> tuple[Sync, MemoryBackend, Sync, MemoryBackend]:

@@ -51,9 +51,12 @@ def test_the_environment_speaks_in_words() -> None:
         (None, {"FLASHTRIAL_SYNC_PROCESS_ENABLED": "perhaps"}, "FLASHTRIAL_SYNC_PROCESS_ENABLED=perhaps"),
         (None, {"FLASHTRIAL_FINISH_TIMEOUT_S": "inf"}, "FLASHTRIAL_FINISH_TIMEOUT_S"),
         ({"url": "localhost:8787"}, {}, "http://host:port.*localhost:8787"),
-        (None, {"FLASHTRIAL_URL": "http://[::1"}, "http://host:port"),
+        (None, {"FLASHTRIAL_URL": "http://[::1"}, "FLASHTRIAL_URL.*http://host:port"),
         (None, {"FLASHTRIAL_URL": "http://host:port"}, "http://host:port"),
         (None, {"FLASHTRIAL_URL": "ftp://host"}, "http://host:port"),
+        (None, {"FLASHTRIAL_WHEN_FULL": "wait"}, "FLASHTRIAL_WHEN_FULL is one of drop, block, raise, not 'wait'"),
+        (None, {"FLASHTRIAL_OUTBOX_BYTES": "5"}, "FLASHTRIAL_OUTBOX_BYTES.* is at least 8192, not 5"),
+        (None, {"FLASHTRIAL_BACKENDS": "native,wandb"}, "FLASHTRIAL_BACKENDS is one or more of .*, not 'native,wandb'"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(

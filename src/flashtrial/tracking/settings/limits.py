@@ -1,6 +1,5 @@
 """How much of the disk an outbox may take, and what happens when that is used up. Standard library only."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -37,10 +36,12 @@ class OutboxLimits:
 
     def __post_init__(self) -> None:
         if self.segment_bytes < LEAST_SEGMENT_BYTES:
-            raise ConfigurationError(f"a segment has at least {LEAST_SEGMENT_BYTES} bytes, not {self.segment_bytes}")
+            raise ConfigurationError(
+                f"segment_bytes ({SEGMENT_BYTES}) is at least {LEAST_SEGMENT_BYTES}, not {self.segment_bytes}"
+            )
         if self.outbox_bytes < SEGMENTS_AT_LEAST * LEAST_SEGMENT_BYTES:
             least = SEGMENTS_AT_LEAST * LEAST_SEGMENT_BYTES
-            raise ConfigurationError(f"an outbox has at least {least} bytes, not {self.outbox_bytes}")
+            raise ConfigurationError(f"outbox_bytes ({OUTBOX_BYTES}) is at least {least}, not {self.outbox_bytes}")
 
     @property
     def rotate_at_bytes(self) -> int:
@@ -48,28 +49,9 @@ class OutboxLimits:
         return min(self.segment_bytes, self.outbox_bytes // SEGMENTS_AT_LEAST)
 
 
-def limits_from(environment: Mapping[str, str]) -> OutboxLimits:
-    """The limits that the variables say, else the defaults. Raises `ConfigurationError`."""
-    default = OutboxLimits()
-    return OutboxLimits(
-        segment_bytes=_bytes(environment, SEGMENT_BYTES, default.segment_bytes),
-        outbox_bytes=_bytes(environment, OUTBOX_BYTES, default.outbox_bytes),
-        when_full=parse_when_full(environment.get(WHEN_FULL) or default.when_full),
-    )
-
-
-def parse_when_full(said: str) -> WhenFull:
+def parse_when_full(said: str, named: str = WHEN_FULL) -> WhenFull:
     """Raises `ConfigurationError`."""
     try:
         return WhenFull(said)
     except ValueError as error:
-        raise ConfigurationError(f"when_full is one of {', '.join(WhenFull)}, not {said!r}") from error
-
-
-def _bytes(environment: Mapping[str, str], name: str, default: int) -> int:
-    said = environment.get(name)
-    if not said:
-        return default
-    if not said.isdecimal():
-        raise ConfigurationError(f"{name} is a number of bytes, not {said!r}")
-    return int(said)
+        raise ConfigurationError(f"{named} is one of {', '.join(WhenFull)}, not {said!r}") from error

@@ -98,9 +98,11 @@ def _directory(named: str, value: object) -> Path:
         raise ConfigurationError("there is no home directory: set FLASHTRIAL_HOME to a directory of yours") from error
 
 
-def _url(_named: str, value: object) -> str:
+def _url(named: str, value: object) -> str:
     if not isinstance(value, str) or host_of(value) is None:
-        raise ConfigurationError(f"the server's address is http://host:port or https://host, not {value!r:.80}")
+        raise ConfigurationError(
+            f"{named}: the server's address is http://host:port or https://host, not {value!r:.80}"
+        )
     return value
 
 
@@ -120,7 +122,8 @@ def _backends(named: str, value: object) -> tuple[str, ...]:
 
 
 def _backend_words(named: str, value: str) -> tuple[str, ...]:
-    return _backends(named, [name for name in map(str.strip, value.lower().split(",")) if name])
+    names = [name for name in map(str.strip, value.lower().split(",")) if name]
+    return _backends(named, names if names and set(names) <= set(BACKENDS) else value)
 
 
 def _bytes(named: str, value: object) -> int:
@@ -133,8 +136,8 @@ def _bytes(named: str, value: object) -> int:
     return int(number)
 
 
-def _when_full(_named: str, value: object) -> WhenFull:
-    return parse_when_full(value)  # type: ignore[arg-type]  # whatever a user gives
+def _when_full(named: str, value: object) -> WhenFull:
+    return parse_when_full(value, named)  # type: ignore[arg-type]  # whatever a user gives
 
 
 def _level(named: str, value: object) -> str:
