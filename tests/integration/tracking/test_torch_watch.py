@@ -4,6 +4,7 @@ import copy
 import io
 import math
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 import flashtrial
 from flashtrial.core.errors import ConfigurationError
+from flashtrial.tracking.compat.torch_watch import tensor_histogram
 from flashtrial.tracking.runs.run import Run
 from testkit.journals import bodies
 
@@ -84,6 +86,47 @@ def test_the_graph_is_that_of_the_first_pass(outbox: Path, run: Run) -> None:
     assert body["value"]["nodes"]["0"]["parameters"] == 16
 
 
+def test_a_pass_that_fails_is_no_part_of_the_graph(outbox: Path, run: Run) -> None:
+    net = model()
+    run.watch(net, log=None, log_graph=True)
+    narrowing = net[2].register_forward_pre_hook(lambda _, inputs: (inputs[0][:, :2],))
+    with pytest.raises(RuntimeError):
+        net(torch.ones(1, 3))
+    narrowing.remove()
+    net(torch.ones(1, 3))
+    [body] = bodies(outbox, "data")
+    assert {name: node["order"] for name, node in body["value"]["nodes"].items()} == {"0": 0, "1": 1, "2": 2}
+    assert not any("is_guess" in edge for edge in body["value"]["edges"])
+
+
+def test_a_model_of_one_layer_is_a_graph_of_one(outbox: Path, run: Run) -> None:
+    net = torch.nn.Linear(3, 1)
+    run.watch(net, log=None, log_graph=True)
+    net(torch.ones(1, 3))
+    [body] = bodies(outbox, "data")
+    assert [(name, node["parameters"]) for name, node in body["value"]["nodes"].items()] == [("Linear", 4)]
+
+
+@pytest.mark.parametrize("ran_before", [False, True])
+def test_a_compiled_model_is_watched_and_stays_whole(outbox: Path, run: Run, ran_before: bool) -> None:
+    torch._dynamo.reset()
+    net = model()
+    graphs: list[Any] = []
+
+    def keep(graph: Any, _: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(net, backend=keep)
+    if ran_before:
+        compiled(torch.ones(2, 3))
+    run.watch(compiled, log="all", log_freq=1)
+    train(compiled, run, steps=2)
+    expected = {f"{kind}/{name}" for kind in ("gradients", "parameters") for name, _ in net.named_parameters()}
+    assert {(name, step) for name, step in named(outbox)} == {(name, step) for name in expected for step in (0, 1)}
+    assert len(graphs) == 1, "a hook inside would break it"
+
+
 def test_of_a_wrapped_model_the_inner_one_is_watched(outbox: Path, run: Run) -> None:
     net = torch.nn.DataParallel(model())
     run.watch(net, log="all", log_freq=1, log_graph=True)
@@ -128,6 +171,28 @@ def test_values_that_are_no_numbers_are_left_out_and_a_training_goes_on(outbox: 
     assert len(named(outbox)) == 2
 
 
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([-3e38, 3e38, 0.0], torch.float32),
+        ([1e9] * 3, torch.float32),
+        ([3.4e38] * 3, torch.float32),
+        ([-1e300, 1e300, 0.0], torch.float64),
+        ([-65504.0, 65504.0, 0.0], torch.float16),
+        ([0.0, 0.0, 0.0], torch.float32),
+        ([1.0, math.nextafter(1.0, 2.0), 1.0], torch.float64),
+    ],
+)
+def test_every_finite_value_is_counted_between_its_edges(values: list[float], kind: Any) -> None:
+    made = tensor_histogram(torch.tensor(values, dtype=kind), 8)
+    assert made is not None
+    assert sum(made.counts) == 3
+    assert made.edges == sorted(made.edges)
+    for count, low, high in zip(made.counts, made.edges, made.edges[1:], strict=False):
+        slack = 1e-6 * max(abs(low), abs(high))
+        assert count <= sum(low - slack <= float(value) <= high + slack for value in torch.tensor(values, dtype=kind))
+
+
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float64, torch.int8, torch.bool])
 def test_scalars_of_torch_are_numbers(outbox: Path, run: Run, kind: Any) -> None:
     run.log(
@@ -143,6 +208,15 @@ def test_scalars_of_torch_are_numbers(outbox: Path, run: Run, kind: Any) -> None
 def test_what_cannot_be_is_refused(run: Run, arguments: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         run.watch(model(), **arguments)
+
+
+def test_what_cannot_be_watched_yet_or_any_more_is_refused(run: Run) -> None:
+    with pytest.raises(ConfigurationError, match="batch"):
+        run.watch(torch.nn.LazyLinear(1))
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        traced = torch.jit.trace(model(), torch.ones(1, 3))
+    with pytest.raises(ConfigurationError, match="before"):
+        run.watch(traced)
 
 
 def test_what_is_no_model_is_refused(run: Run) -> None:

@@ -41,8 +41,9 @@ class GraphTracer:
     def start(self, add: Callable[[Any], None]) -> None:
         """Hook every module; `add` is given what can be removed."""
         for name, module in list(self._model.named_modules())[:MOST_NODES]:
-            if name and not any(True for _ in module.children()):
-                self._handles.append(module.register_forward_hook(Hook(self._leaf(name))))
+            if not any(True for _ in module.children()):
+                self._handles.append(module.register_forward_hook(Hook(self._leaf(name or type(module).__name__))))
+        self._handles.append(self._model.register_forward_pre_hook(Hook(self._begin)))
         self._handles.append(self._model.register_forward_hook(Hook(self._whole)))
         for handle in self._handles:
             add(handle)
@@ -57,11 +58,15 @@ class GraphTracer:
 
         return ran
 
+    def _begin(self, *_: Any) -> None:
+        """What ran in a pass that failed is no part of the next one."""
+        self._ran, self._seen, self._makers = [], [], {}
+
     def _whole(self, *_: Any) -> None:
         for handle in self._handles:
             handle.remove()
         graph = self._graph()
-        self._ran, self._seen, self._makers = [], [], {}
+        self._begin()
         self._take(graph)
 
     def _graph(self) -> Graph:

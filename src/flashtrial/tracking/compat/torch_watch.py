@@ -30,6 +30,9 @@ _WHAT: Final = {
 }
 _WRAPPERS: Final = frozenset({"DistributedDataParallel", "DataParallel", "FullyShardedDataParallel", "OptimizedModule"})
 
+_MARGIN: Final = 1e-3
+_LARGE: Final = 1e38  # from here on the width of a histogram may be more than float32 can hold
+
 Take: TypeAlias = Callable[..., None]
 
 
@@ -82,8 +85,7 @@ def watch(
     if log not in _WHAT or log_freq < 1 or bins < 1:
         raise ConfigurationError(f"watch takes log=gradients, parameters, all or None; counts from 1 on; not {log!r}")
     inner = _unwrapped(model)
-    if not hasattr(inner, "named_parameters") or not hasattr(inner, "register_forward_hook"):
-        raise ConfigurationError(f"watch takes a torch.nn.Module, not {type(model).__name__}")
+    _check(inner)
     what = _WHAT[log] - ({GRADIENTS} if disable_grad else set()) | (set() if disable_param else {PARAMETERS})
     watching = Watching()
     before = _watched.pop(inner, None)
@@ -97,10 +99,22 @@ def watch(
         for name, parameter in _trained(inner):
             watching.add(parameter.register_hook(Hook(_Every(log_freq, scribe.gradient_of(name)))))
     if PARAMETERS in what:
-        watching.add(inner.register_forward_hook(Hook(_Every(log_freq, scribe.parameters_of))))
+        # on the wrapper: a hook inside of a compiled model is compiled, or not seen at all
+        watching.add(model.register_forward_hook(Hook(_Every(log_freq, scribe.parameters_of(inner)))))
     if log_graph if disable_graph is None else not disable_graph:
         GraphTracer(inner, lambda graph: scribe.say({GRAPH: graph})).start(watching.add)
     return watching
+
+
+def _check(model: Any) -> None:
+    """Raises `ConfigurationError` for what cannot be watched."""
+    if not hasattr(model, "named_parameters") or not hasattr(model, "register_forward_hook"):
+        raise ConfigurationError(f"watch takes a torch.nn.Module, not {type(model).__name__}")
+    torch = importlib.import_module("torch")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ConfigurationError("torch.jit lets nobody watch a model that it has compiled: watch it before")
+    if any(torch.nn.parameter.is_lazy(parameter) for parameter in model.parameters()):
+        raise ConfigurationError("the model has no parameters yet: let a batch through it before it is watched")
 
 
 class _Every:
@@ -128,10 +142,13 @@ class _Scribe:
     def gradient_of(self, name: str) -> Take:
         return lambda gradient: self._put(f"{GRADIENTS}/{name}", gradient)
 
-    def parameters_of(self, module: Any, *_: Any) -> None:
-        if module.training:
-            for name, parameter in _trained(module):
-                self._put(f"{PARAMETERS}/{name}", parameter)
+    def parameters_of(self, model: Any) -> Take:
+        def take(*_: Any) -> None:
+            if model.training:
+                for name, parameter in _trained(model):
+                    self._put(f"{PARAMETERS}/{name}", parameter)
+
+        return take
 
     def say(self, data: dict[str, Any]) -> None:
         if not self._run.log_beside(data):  # the run is finished
@@ -140,7 +157,7 @@ class _Scribe:
     def _put(self, name: str, tensor: Any) -> None:
         try:
             made = tensor_histogram(tensor, self._bins)
-        except RuntimeError as error:  # of torch: a device that cannot, memory that is full
+        except (RuntimeError, ValueError) as error:  # of torch: a device that cannot, memory that is full
             logger.warning("%s is watched no longer: %s", name, error, extra={"action": "watch_failed"})
             self._watching.stop()
             return
@@ -157,16 +174,18 @@ def tensor_histogram(tensor: Any, bins: int) -> Histogram | None:
     values = tensor.detach()
     if not values.is_floating_point() or values.layout != torch.strided or not values.numel():
         return None
-    values = values.float().flatten()
+    values = (values if values.dtype in {torch.float32, torch.float64} else values.float()).flatten()
     values = values[torch.isfinite(values)]
     if not values.numel():
         return None
     low, high = float(values.min()), float(values.max())
     if low == high:
-        low, high = low - 0.5, math.nextafter(high + 0.5, math.inf)
-    counts = torch.histc(values, bins=bins, min=low, max=high).long().tolist()
-    width = (high - low) / bins
-    return Histogram((counts, [low + width * place for place in range(bins)] + [high]), bins=None)
+        margin = max(0.5, abs(low) * _MARGIN)  # of a large value a half is less than its dtype can tell
+        low, high = low - margin, math.nextafter(high + margin, math.inf)
+    scale = 1.0 if max(-low, high) < _LARGE else 2.0**-512 if values.dtype == torch.float64 else 2.0**-64
+    counts = torch.histc(values * scale, bins=bins, min=low * scale, max=high * scale).long().tolist()
+    edges = [min(low + (high / bins - low / bins) * place, high) for place in range(bins)]
+    return Histogram((counts, [*edges, high]), bins=None)
 
 
 def _trained(module: Any) -> Iterator[tuple[str, Any]]:
