@@ -18,7 +18,7 @@ def run_file(lab: Lab, path: Path, source: str) -> str:
     return ended.output + ended.errors
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
 def test_a_child_that_only_imports_the_program_opens_no_run(lab: Lab, tmp_path: Path, method: str) -> None:
     source = f"""
 import multiprocessing
@@ -28,13 +28,16 @@ def work(number):
     run.log({{"from_child": float(number)}})
     return run.id
 if __name__ == "__main__":
-    with multiprocessing.get_context({method!r}).Pool(2) as pool:
+    context = multiprocessing.get_context({method!r})
+    with context.Pool(2, initializer=flashtrial.log, initargs=({{"begun": 1.0}},)) as pool:
         print(set(pool.map(work, range(4))) == {{run.id}})
 """
     assert run_file(lab, tmp_path / "program.py", source) == "True\n"
     records = lab.records()
     assert len({record.run_id for record in records}) == 1
-    assert sorted(r.body["values"]["from_child"] for r in records if r.kind == "metric") == [0.0, 1.0, 2.0, 3.0]
+    logged = [r.body["values"] for r in records if r.kind == "metric"]
+    assert sorted(values["from_child"] for values in logged if "from_child" in values) == [0.0, 1.0, 2.0, 3.0]
+    assert {"begun": 1.0} in logged, "what starts a worker of the pool logs to the same run"
     assert [r.body["status"] for r in records if r.kind == "state"].count("finished") == 1
 
 

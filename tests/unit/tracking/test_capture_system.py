@@ -3,6 +3,7 @@
 import logging
 import math
 import re
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -173,23 +174,33 @@ def test_the_monitor_samples_at_once_and_again_until_it_is_closed() -> None:
     assert len(host.bodies) == count
 
 
+def is_monitored() -> bool:
+    return any(thread.name == "flashtrial-monitor" for thread in threading.enumerate())
+
+
 def test_a_sampler_that_hangs_does_not_hold_up_the_end() -> None:
     class Hanging(Broken):
         def sample(self) -> dict[str, float]:
-            wait_until(lambda: is_over, 30)
+            begun.set()
+            may_end.wait(30)
+            ended.set()
             return {}
 
-    is_over: list[bool] = []
+    begun, may_end, ended = threading.Event(), threading.Event(), threading.Event()
     monitor = SystemMonitor(0.05, lambda: [Hanging()])
     monitor.start(Host())
+    assert begun.wait(30)
     monitor.close(0.01)
-    is_over.append(True)
+    assert not ended.is_set()
+    may_end.set()
+    wait_until(lambda: not is_monitored())
 
 
 def test_a_monitor_whose_run_is_gone_ends() -> None:
     host, monitor = Host(), SystemMonitor(0.05, lambda: [MemorySampler()])
     host.is_closed = True
     monitor.start(host)
+    wait_until(lambda: not is_monitored(), what="the monitor to end by itself")
     monitor.close(5.0)
     assert host.bodies == []
 
@@ -197,7 +208,7 @@ def test_a_monitor_whose_run_is_gone_ends() -> None:
 def test_a_guest_and_a_fork_watch_nothing() -> None:
     host, monitor = Host(is_owner=False), SystemMonitor(0.05, lambda: [MemorySampler()])
     monitor.start(host)
-    monitor.close(5.0)
+    assert not is_monitored()
     monitor.renew_after_fork()
     monitor.close(5.0)
-    assert host.bodies == []
+    assert not is_monitored()
