@@ -15,7 +15,7 @@ def create(
     scope: Annotated[
         list[str] | None, typer.Option(help="read, write or control; may be given again. Default: read and write.")
     ] = None,
-    expires: Annotated[str | None, typer.Option(help="How long it is good: 30m, 12h, 90d, 8w. Default: 90d.")] = "90d",
+    expires: Annotated[str, typer.Option(help="How long it is good: 30m, 12h, 90d, 8w, or never.")] = "90d",
 ) -> None:
     """Print a new token, this once: clients take it from FLASHTRIAL_TOKEN. The home's key stays with you."""
     from flashtrial.cli import tokens

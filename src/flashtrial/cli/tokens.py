@@ -13,12 +13,21 @@ from flashtrial.server.access.tokens import Grant, Issued, Scope
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
-def create(home: Path, name: str, scopes: Iterable[str], expires: str | None) -> str:
+NEVER = "never"
+_MOST_CHARS = 100
+
+
+def create(home: Path, name: str, scopes: Iterable[str], expires: str) -> str:
     """A token that the server of `home` takes from now on; it is shown this once.
 
-    Raises `ConfigurationError` for an unknown scope or length of time, `NoKey` before the first `flashtrial up`.
+    Raises `ConfigurationError` for an unknown scope or length of time and for a name that no list can show, `NoKey`
+    before the first `flashtrial up`.
     """
-    grant = Grant(name, _scopes(scopes), _seconds(expires) if expires else None)
+    if not name.strip() or not name.isprintable() or len(name) > _MOST_CHARS:
+        raise ConfigurationError(
+            f"a token's name has 1 to {_MOST_CHARS} printable characters: say who or what it is for"
+        )
+    grant = Grant(name, _scopes(scopes), None if expires == NEVER else _seconds(expires))
     return tokens.issue(home, read_key(home), grant, SystemClock().time_ms())
 
 
@@ -58,5 +67,5 @@ def _seconds(length: str) -> float:
     """`length` such as ``90d`` as seconds. Raises `ConfigurationError`."""
     number, unit = length[:-1], _UNITS.get(length[-1:])
     if unit is None or not number.isascii() or not number.isdigit() or not 0 < int(number) <= 100_000:
-        raise ConfigurationError(f"{length} is no length of time: say 30m, 12h, 90d or 8w")
+        raise ConfigurationError(f"{length!r:.40} is no length of time: say 30m, 12h, 90d, 8w or {NEVER}")
     return int(number) * unit.total_seconds()

@@ -4,6 +4,7 @@ Pure. Names and formats are those of `core.masking`, which our own client applie
 """
 
 from dataclasses import replace
+from typing import Any
 
 import orjson
 
@@ -37,7 +38,7 @@ def _masked(record: StoredRecord) -> StoredRecord:
 def _masked_change(body: bytes, field: str) -> bytes:
     fields = orjson.loads(body)
     config, reason = fields.get(field), fields.get("reason")
-    news = {field: masked_config(config)} if config else {}
+    news: dict[str, Any] = {field: masked_config(config)} if config else {}
     if reason:
         news["reason"] = masked_text(reason)
     return orjson.dumps({**fields, **news}) if news else body

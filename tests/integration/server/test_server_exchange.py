@@ -297,3 +297,45 @@ def test_secrets_are_as_the_home_wants_them(filled: ServerSettings, tmp_path: Pa
         run = read_run(other.db_path, "s")
         assert run is not None
         assert run["config"] == {"api_key": shown}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["export", "{tmp}/a-file"], "is no directory: name one, or a new one"),
+        (["export", "{tmp}/out", "--project", "nobody's"], "there are no runs of project nobody's"),
+        (["export", "{tmp}/out", "--run", "r9"], "there are no runs r9"),
+        (["import", "{tmp}/nowhere"], "there is no "),
+        (["import", "{tmp}"], "holds no records.ndjson"),
+        (["import", "{home}/server.db"], "is a backup, no export"),
+        (["import", "{tmp}/a-file"], "is cut or damaged in line 1"),
+        (["backup", "{tmp}"], "is a directory: name the file"),
+        (["backup", "{home}/server.db"], "lies in the home that is backed up"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_cannot_be_moved_is_said_in_a_line(
+    filled: ServerSettings, tmp_path: Path, words: list[str], said: str
+) -> None:
+    (tmp_path / "a-file").write_text("words\n")
+    before = filled.db_path.read_bytes()
+    result = CliRunner().invoke(app, [word.format(tmp=tmp_path, home=filled.home) for word in words])
+    assert result.exit_code == 1
+    assert result.output.startswith("flashtrial: ")
+    assert said in result.output
+    assert not (tmp_path / "out").exists()
+    assert filled.db_path.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["export", "backup"])
+def test_of_a_home_without_a_database_nothing_is_written(flashtrial_home: Path, tmp_path: Path, command: str) -> None:
+    result = CliRunner().invoke(app, [command, str(tmp_path / "out")])
+    assert (result.exit_code, f"there is no database in {flashtrial_home} yet" in result.output) == (1, True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_backup_is_its_owners_alone(filled: ServerSettings, tmp_path: Path) -> None:
+    back_up(filled, tmp_path / "new" / "copy.db")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "new").rglob("*")}
+    assert modes.pop("copy.db.blobs") == modes.pop(SHA256[:2]) == 0o700
+    assert modes == dict.fromkeys(("copy.db", SHA256), 0o600)

@@ -5,7 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from flashtrial.cli.environment import KEY_FILE
+from flashtrial.cli.main import app
 from flashtrial.core.clock import SystemClock
 from flashtrial.protocol.records import encode_batches
 from flashtrial.server.access import tokens
@@ -109,3 +112,49 @@ def test_a_head_that_does_not_come_is_not_waited_for(flashtrial_home: Path, begu
             while connection.recv(65536):
                 pass
         assert server.get("/healthz").status == 200
+
+
+def _told(*words: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["token", *words])
+    return result.exit_code, result.output
+
+
+def test_tokens_of_the_command_line_open_what_they_say(guarded: TrackingClient, flashtrial_home: Path) -> None:
+    (flashtrial_home / KEY_FILE).write_text(KEY)
+    code, token = _told("create", "alice's box", "--scope", "read", "--expires", "never")
+    assert code == 0
+    who = {"Authorization": f"Bearer {token.strip()}"}
+    assert _asks(guarded, who) == [200, 403, 403]
+    code, lines = _told("list")
+    assert (code, lines.count("good until revoked"), lines.count("alice's box")) == (0, 1, 1)
+    assert token.strip() not in lines
+    assert _told("revoke", lines.split()[0])[0] == 0
+    assert _asks(guarded, who)[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["create", ""], "1 to 100 printable characters"),
+        (["create", "two\nlines"], "1 to 100 printable characters"),
+        (["create", "\x1b[31mred"], "1 to 100 printable characters"),
+        (["create", "a", "--expires", ""], "90d, 8w or never"),
+        (["create", "a", "--expires", "0d"], "90d, 8w or never"),
+        (["create", "a", "--scope", "admin"], "read, write, control"),
+        (["revoke", "tok_nobody"], "`flashtrial token list` shows them"),
+    ],
+    ids=lambda value: ascii(value)[:40] if isinstance(value, list) else None,
+)
+def test_what_no_token_can_be_is_said_in_a_line(flashtrial_home: Path, words: list[str], said: str) -> None:
+    flashtrial_home.mkdir()
+    (flashtrial_home / KEY_FILE).write_text(KEY)
+    code, output = _told(*words)
+    assert code == 1
+    assert output.startswith("flashtrial: ")
+    assert said in output
+    assert tokens.issued(flashtrial_home) == []
+
+
+def test_without_a_home_there_is_nothing_to_revoke(flashtrial_home: Path) -> None:
+    code, output = _told("revoke", "tok_1")
+    assert (code, output.startswith(f"flashtrial: there is no home {flashtrial_home}:")) == (1, True)

@@ -97,6 +97,8 @@ def issue(home: Path, key: str, grant: Grant, now_ms: int) -> str:
 
 def revoke(home: Path, token_id: str, now_ms: int) -> Issued:
     """Take a token back, from the next request on. Raises `UnknownToken` and `UnreadableTokens`."""
+    if not home.is_dir():
+        raise UnknownToken(f"there is no home {home}: FLASHTRIAL_HOME can name another one")
     with files.file_lock(home / f"{FILE}.lock"):
         tokens = {token.id: token for token in issued(home)}
         if token_id not in tokens:

@@ -115,6 +115,10 @@ def _opened(source: Path, listed: frozenset[str] | None) -> _Archive:
     def there(name: str) -> bool:
         return (source / name).is_file() if listed is None else name in listed
 
+    if not source.exists():
+        raise NothingToImport(f"there is no {source}")
+    if source.is_file() and _is_database(source):
+        raise NothingToImport(f"{source} is a backup, no export: stop the server, and put it at server.db of a home")
     if source.is_file():
         return _Archive(lambda: _lines(source), is_tables=False)
     if there(RECORDS_FILE):
@@ -123,6 +127,11 @@ def _opened(source: Path, listed: frozenset[str] | None) -> _Archive:
         if there(f"runs.{kind}"):
             return _Archive(lambda kind=kind, read=read: _of_tables(source, kind, read), is_tables=True)  # type: ignore[misc]
     raise NothingToImport(f"{source} holds no {RECORDS_FILE}, runs.csv or runs.parquet")
+
+
+def _is_database(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
 
 
 def _of_tables(source: Path, kind: Format, read: Callable[[Path, tables.Table], Iterator[Line]]) -> Iterator[Line]:

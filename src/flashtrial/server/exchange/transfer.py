@@ -31,7 +31,7 @@ class Format(StrEnum):
 
 
 class NoSuchRuns(FlashtrialError):
-    """Raised when an export is asked for runs that are not there."""
+    """Raised when an export is asked for runs that are not there, or of a home without a database."""
 
 
 class NoPlaceForExport(FlashtrialError):
@@ -57,10 +57,12 @@ def export_runs(
 ) -> Exported:
     """Write runs (those named, or of a project, or all) and the contents of their files into the directory `target`.
 
-    Raises `NoSuchRuns`, `NoPyarrow`, OSError.
+    Raises `NoSuchRuns`, `NoPlaceForExport`, `NoPyarrow`, OSError.
     """
     if target.exists() and not target.is_dir():
         raise NoPlaceForExport(f"{target} is no directory: name one, or a new one")
+    if not settings.db_path.exists():
+        raise NoSuchRuns(f"there is no database in {settings.home} yet (FLASHTRIAL_HOME can name another home)")
     wanted = list(run_ids)
     with reading(settings.db_path) as connection:
         chosen = _chosen(connection, wanted, project)
@@ -86,6 +88,8 @@ def _chosen(connection: sqlite3.Connection, run_ids: list[str], project: str | N
     ]
     if missing := set(run_ids) - set(known):
         raise NoSuchRuns(f"there are no runs {', '.join(sorted(missing))}")
+    if project is not None and not known:
+        raise NoSuchRuns(f"there are no runs of project {project}")
     return [run_id for run_id in known if run_id in run_ids] if run_ids else known
 
 
