@@ -12,7 +12,8 @@ import orjson
 from flashtrial.protocol.records import JsonValue
 from flashtrial.server.intervals import IntervalSet
 from flashtrial.server.records import SeriesKind
-from flashtrial.server.run_query import BadCursor, BadFilter, RunQuery, sql_of
+from flashtrial.server.run_query import BadCursor, BadFilter, RunQuery, know_configs, sql_of, value_at
+from flashtrial.server.run_words import Columns, Of, columns
 from flashtrial.server.series_views import Number, metric_names, metric_points
 from flashtrial.server.storage.reading import reading
 from flashtrial.server.storage.series_rows import shown
@@ -109,17 +110,42 @@ def read_runs(db_path: Path, *, limit: int = 1000, project: str | None = None) -
 
 
 def page_of_runs(db_path: Path, query: RunQuery) -> RunPage:
-    """One page of runs. Raises `BadCursor`, `BadFilter`."""
+    """One page of runs, in all their columns. Raises `BadCursor`, `BadFilter`."""
     sql = sql_of(query)
     with reading(db_path) as connection:
+        know_configs(connection)
         rows = connection.execute(
-            f"SELECT {_COLUMNS} FROM runs {sql.where} ORDER BY {sql.order} LIMIT :limit OFFSET :offset",  # noqa: S608 - our own words
-            sql.parameters | {"offset": sql.offset or 0},
+            f"SELECT {_COLUMNS}, {sql.key or 'NULL'} FROM runs {sql.where} ORDER BY {sql.order} LIMIT :limit",  # noqa: S608 - our own words
+            sql.parameters,
         ).fetchall()
         more = len(rows) > query.limit
         del rows[query.limit :]
         runs = [_run_view(connection, row) for row in rows]
-    return {"runs": runs, "next": sql.next_cursor(rows[-1][_CREATED], rows[-1][0], query.limit) if more else None}
+    return {"runs": runs, "next": sql.next_cursor(rows[-1][_CREATED], rows[-1][0], rows[-1][-1]) if more else None}
+
+
+def rows_of_runs(db_path: Path, query: RunQuery) -> dict[str, object]:
+    """The same page, each run in those columns alone that the query names."""
+    wanted = columns(query.fields)
+    page = page_of_runs(db_path, query)
+    return {**page, "runs": [_chosen(run, wanted) for run in page["runs"]] if query.fields else page["runs"]}
+
+
+def _chosen(run: RunView, wanted: Columns) -> dict[str, object]:
+    """Single values of config and metrics stand in ``config`` and ``summary`` under the names asked for."""
+    values: dict[str, object] = dict(run)
+    row = {name: values[name] for name in wanted.names}
+    for each in wanted.fields:
+        column, found = (
+            ("config", value_at(run["config"], each.paths))
+            if each.of is Of.CONFIG
+            else ("summary", run["summary"].get(each.name))
+        )
+        if column not in wanted.names:
+            own = row.setdefault(column, {})
+            assert isinstance(own, dict)
+            own.update({} if found is None else {each.name: found})
+    return row
 
 
 def read_run(db_path: Path, run_id: str) -> RunDetail | None:

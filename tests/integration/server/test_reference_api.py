@@ -57,7 +57,7 @@ def _hears(server: TrackingClient, path: str, events: list[str]) -> None:
 def test_every_route_that_the_page_names_is_described(tmp_path: Path) -> None:
     described = create_app(ServerSettings(tmp_path)).openapi()["paths"]
     for path, parameters in (
-        ("/api/v1/runs", {"limit", "cursor", "project", "status", "tag", "filter", "search", "sort"}),
+        ("/api/v1/runs", {"limit", "cursor", "project", "status", "tag", "filter", "search", "sort", "fields"}),
         ("/api/v1/runs/{run_id}/metrics", {"name", "start", "end", "points", "attempts", "run_id"}),
         ("/api/v1/runs/{run_id}/console", {"after", "before", "limit", "stream", "search", "run_id"}),
         ("/api/v1/runs/{run_id}/events", {"name", "console_after", "last-event-id", "run_id"}),

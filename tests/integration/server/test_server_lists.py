@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -21,16 +22,22 @@ from flashtrial.testing.clock import FakeClock
 from testkit.tracking_server import TrackingClient, batch, metric, state, tracking_server
 from testkit.waiting import wait_until
 
+ODD_NAME = 'a"b=\\c'
+
 
 @pytest.fixture
 def server(server: TrackingClient) -> TrackingClient:
     """The server with four runs: loss 4, 3, 2 and NaN; the last has another optimizer."""
     for number, loss in enumerate([4.0, 3.0, 2.0, math.nan], 1):
         config: dict[str, Any] = {"lr": number / 10, "opt": {"name": "adam"}, "flat.key": number, "on": number > 2}
+        metrics = {"loss": loss}
+        if number == 3:
+            config["note"] = "=5"
         if number == 4:
-            config["opt"] = {"name": "sgd"}
+            config |= {"opt": {"name": "sgd"}, ODD_NAME: 'x<y "z"'}
+            metrics['q"<1'] = 7.0
         opened = state(number, "running", name=f"Trial {number}", config=config, tags=["all", f"t{number % 2}"])
-        server.ingest(batch(f"r{number}", opened, metric(number + 1, {"loss": loss})))
+        server.ingest(batch(f"r{number}", opened, metric(number + 1, metrics)))
     return server
 
 
@@ -53,6 +60,13 @@ def _ids(server: TrackingClient, query: str) -> str:
         ("filter=config.flat.key=3", "3"),
         ("filter=config.on=true", "43"),
         ("filter=config.opt.name>1", ""),
+        ("filter=config.lr%20%3C%3D%200.2", "21"),
+        ("filter=config.%22flat.key%22=3", "3"),
+        ("filter=config.%22opt.name%22=sgd", ""),
+        ("filter=config.%22a%5C%22b%3D%5C%5Cc%22=%22x%3Cy%20%5C%22z%5C%22%22", "4"),
+        ("filter=metric.%22q%5C%22%3C1%22>0", "4"),
+        ("filter=config.note=%22%3D5%22", "3"),
+        ("sort=-metric.%22q%5C%22%3C1%22&limit=1", "4"),
         ("tag=t1", "31"),
         ("tag=t1&tag=all&filter=metric.loss<4", "3"),
         ("tag=none", ""),
@@ -82,17 +96,80 @@ def test_a_sorted_list_is_paged(server: TrackingClient) -> None:
     [
         ("filter=loss<4", "bad_filter"),
         ("filter=config.", "bad_filter"),
-        ("filter=config.a%22b=1", "bad_filter"),
+        ("filter=config.%22ab=1", "bad_filter"),
+        ("filter=status=running", "bad_filter"),
+        ("filter=config.lr==0.1", "bad_filter"),
+        ("filter=config.lr=~0.1", "bad_filter"),
+        ("filter=config.lr%200.1", "bad_filter"),
+        ("filter=config.%22lr%22~1", "bad_filter"),
+        ("fields=nmae", "bad_filter"),
+        ("fields=metric.", "bad_filter"),
         ("filter=metric.loss<NaN", "bad_filter"),
         ("sort=age", "bad_filter"),
         ("sort=metric.", "bad_filter"),
         ("sort=name&cursor=1-2", "bad_cursor"),
         ("cursor=o5", "bad_cursor"),
+        ("sort=name&cursor=o5", "bad_cursor"),
+        ("sort=name&cursor=sW10", "bad_cursor"),
     ],
 )
 def test_what_is_no_filter_is_told_so(server: TrackingClient, query: str, error: str) -> None:
     answer = server.get(f"/api/v1/runs?{query}")
     assert (answer.status, answer.json()["error"]) == (400, error)
+
+
+def test_what_is_not_known_is_refused_with_what_is(server: TrackingClient) -> None:
+    for query, known in (
+        ("filters=config.lr<1", "known are cursor, fields, filter, limit"),
+        ("filter=lr<1", "config.NAME and metric.NAME"),
+        ("filter=config.lr=<1", "known are = != < <= > >="),
+        ("fields=lr", "known are id, project, name, status"),
+    ):
+        answer = server.get(f"/api/v1/runs?{query}")
+        assert answer.status in (400, 422)
+        assert known in answer.json()["message"]
+
+
+def test_runs_come_in_the_columns_asked_for(server: TrackingClient) -> None:
+    fields = "&".join(f"fields={name}" for name in ("name", "config.opt.name", "config.none", "metric.loss"))
+    answer = server.get(f"/api/v1/runs?limit=1&{fields}").json()
+    assert answer["runs"] == [
+        {"id": "r4", "name": "Trial 4", "config": {"opt.name": "sgd"}, "summary": {"loss": "NaN"}}
+    ]
+    assert server.get(f"/api/v1/runs?limit=1&fields=id&cursor={answer['next']}").json()["runs"] == [{"id": "r3"}]
+
+
+@pytest.mark.parametrize("sort", ["name", "-name", "metric.x", "-metric.x", "config.mixed", "-config.mixed"])
+def test_each_run_of_a_sorted_list_is_seen_once_while_runs_come(standing_server: TrackingClient, sort: str) -> None:
+    values = [3, "b", 1.5, None, math.inf, 3, -math.inf, "a", math.nan, 2]
+    project = f"sorted by {sort}"
+
+    def add(number: int, place: int) -> str:
+        mixed = values[place % len(values)]
+        value = mixed if isinstance(mixed, float | int) else None
+        opened = state(place, "running", project=project, name=f"n{place % 3}", config={"mixed": mixed})
+        frames = [] if value is None else [metric(place + 1, {"x": value})]
+        standing_server.ingest(batch(f"{sort}-{number}", opened, *frames))
+        return f"{sort}-{number}"
+
+    def page(cursor: str | None) -> Any:
+        rest = "" if cursor is None else f"&cursor={cursor}"
+        return standing_server.get(f"/api/v1/runs?project={quote(project)}&sort={sort}&limit=3{rest}").json()
+
+    there = [add(number, number) for number in range(20)]
+    whole = [
+        run["id"] for run in standing_server.get(f"/api/v1/runs?project={quote(project)}&sort={sort}").json()["runs"]
+    ]
+    seen, cursor = [], None
+    for number in range(20, 60):
+        answer = page(cursor)
+        seen += [run["id"] for run in answer["runs"]]
+        cursor = answer["next"]
+        if cursor is None:
+            break
+        add(number, number)
+    assert [run_id for run_id in seen if run_id in there] == whole
+    assert len(seen) == len(set(seen))
 
 
 def test_projects_tags_and_changes_are_listed_by_pages(server: TrackingClient) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from flashtrial.protocol.trials import RunStatus
@@ -17,10 +17,12 @@ from flashtrial.server.routes.shapes import ERRORS
 from flashtrial.server.run_stream import RunWatch, run_events
 from flashtrial.server.views import MAX_PAGE, BadCursor, BadFilter, ConsoleQuery, RunQuery
 
-MAX_CONDITIONS = 20
+MAX_CONDITIONS, MAX_FIELDS = 20, 200
+_OF_LISTS = {"limit", "cursor", "project", "status", "tag", "filter", "search", "sort", "fields"}
 
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 Place = Annotated[int, Query(ge=0, le=MAX_INT64)]
+Fields = Annotated[list[str], Query(max_length=MAX_FIELDS)]
 Words = Annotated[list[str], Query(max_length=MAX_CONDITIONS)]
 Text = Annotated[str | None, Query(max_length=MAX_NAME_CHARS)]
 
@@ -83,6 +85,7 @@ def _stream(blocks: object) -> StreamingResponse:
 def _add_runs(routes: APIRouter, db_path: Path) -> None:
     @routes.get("/runs", summary="Runs, newest first or sorted", response_model=shapes.RunPageShape)
     def runs(
+        request: Request,
         *,
         limit: Limit = 100,
         cursor: str | None = None,
@@ -92,12 +95,18 @@ def _add_runs(routes: APIRouter, db_path: Path) -> None:
         filter: Words = [],  # noqa: A002, B006
         search: Text = None,
         sort: Text = None,
+        fields: Fields = [],  # noqa: B006
     ) -> Response:
-        """A filter is ``config.NAME OP VALUE`` or ``metric.NAME OP VALUE`` without spaces, OP one of = != < <= > >=;
-        a sort is created, updated, name, config.NAME or metric.NAME, with - in front for descending."""
-        query = RunQuery(limit, cursor, project, status, tuple(tag), tuple(filter), search, sort)
+        """A filter is ``config.NAME OP VALUE`` or ``metric.NAME OP VALUE``, OP one of = != < <= > >=; a name in quotes
+        is one key, whatever is in it. A sort is created, updated, name, config.NAME or metric.NAME, with - in front for
+        descending. With `fields`, a column, config.NAME or metric.NAME each, runs have those alone, and their id."""
+        unknown = sorted(set(request.query_params) - _OF_LISTS)
+        if unknown:
+            words = f"there is no parameter {', '.join(unknown)!s:.200}: known are {', '.join(sorted(_OF_LISTS))}"
+            return error_answer(422, "bad_question", words)
+        query = RunQuery(limit, cursor, project, status, tuple(tag), tuple(filter), search, sort, tuple(fields))
         try:
-            return json_answer(views.page_of_runs(db_path, query))
+            return json_answer(views.rows_of_runs(db_path, query))
         except BadCursor as error:
             return error_answer(400, "bad_cursor", str(error))
         except BadFilter as error:

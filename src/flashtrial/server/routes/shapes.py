@@ -73,10 +73,25 @@ class RunDetailShape(RunShape):
     writers: list[WriterShape]
 
 
+class RunRowShape(BaseModel):
+    """A run in a list: all that `RunShape` has, or the columns asked for, the id always among them."""
+
+    id: str
+    project: str = ""
+    name: str = ""
+    status: str = ""
+    tags: list[str] = []
+    config: dict[str, Any] = {}
+    summary: dict[str, Number] = {}
+    points: dict[str, int] = {}
+    created_ms: int = 0
+    updated_ms: int = 0
+
+
 class RunPageShape(BaseModel):
     """Runs, and the cursor of the next page."""
 
-    runs: list[RunShape]
+    runs: list[RunRowShape]
     next: str | None
 
 
