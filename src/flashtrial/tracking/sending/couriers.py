@@ -8,17 +8,17 @@ A destination that is slow or down holds up no other. Couriers share the `Outbox
 """
 
 import contextlib
-import importlib
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 from flashtrial.core import env
 from flashtrial.core.clock import Clock
-from flashtrial.protocol.records import Batch, DamagedFrame, JournalHeader
-from flashtrial.tracking.backends.base import Backend, BatchReceipt, Outage, PulseBackend, WriterNotice
+from flashtrial.protocol.records import DamagedFrame, JournalHeader
+from flashtrial.tracking.backends.base import Backend
+from flashtrial.tracking.backends.late import LateBackend, load_backend
 from flashtrial.tracking.backends.native import NativeBackend
 from flashtrial.tracking.backends.native_files import FileBackend
 from flashtrial.tracking.journal.handover import HandoverPipe
@@ -236,35 +236,3 @@ class Couriers:
         return LateBackend(destination.name, lambda: load_backend(destination.name, self._home, self._environment))
 
 
-class LateBackend:
-    """A backend that is made at its first use, and again later when it could not be made. See `Backend`."""
-
-    def __init__(self, name: str, make: Callable[[], Backend]) -> None:
-        self.name = name
-        self._make = make
-        self._made: Backend | None = None
-
-    def send(self, batches: Sequence[Batch]) -> tuple[BatchReceipt, ...]:
-        self._made = self._made or self._make()
-        return self._made.send(batches)
-
-    def beat(self, notices: Sequence[WriterNotice], every_s: float) -> bool:
-        """See `PulseBackend`; False of one that is none."""
-        self._made = self._made or self._make()
-        return isinstance(self._made, PulseBackend) and self._made.beat(notices, every_s)
-
-    def close(self) -> None:
-        if self._made is not None:
-            self._made.close()
-
-
-def load_backend(name: str, home: Path, environment: Mapping[str, str]) -> Backend:
-    """What ``flashtrial.tracking.backends.<name>`` makes. Raises `Outage` when there is none, or it cannot be used."""
-    if not name.isidentifier():
-        raise Outage(f"{name!r} is no backend")
-    try:
-        module = importlib.import_module(f"flashtrial.tracking.backends.{name}")
-    except ImportError as error:
-        raise Outage(f"the backend {name} cannot be loaded: {error}") from error
-    backend: Backend = module.open_backend(home, environment)
-    return backend
