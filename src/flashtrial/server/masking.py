@@ -12,6 +12,7 @@ from flashtrial.core.masking import masked_config, masked_text
 from flashtrial.protocol.records import RecordKind
 from flashtrial.server.ingest_body import ParsedBatch
 from flashtrial.server.records import ChangeRecord, ConsoleRecord, DocumentRecord, StoredRecord
+from flashtrial.server.storage.heartbeats import WriterSight
 
 _CONFIG = {RecordKind.CONFIG: "set", RecordKind.STATE: "config"}
 _ALERT = b'"type":"alert"'
@@ -22,6 +23,11 @@ def masked_batch(batch: ParsedBatch) -> ParsedBatch:
     if not any(isinstance(record, ChangeRecord | ConsoleRecord | DocumentRecord) for record in batch.records):
         return batch
     return replace(batch, records=tuple([_masked(record) for record in batch.records]))
+
+
+def masked_sight(sight: WriterSight) -> WriterSight:
+    """`sight` with a reason without secrets."""
+    return sight if sight.reason is None else replace(sight, reason=masked_text(sight.reason))
 
 
 def _masked(record: StoredRecord) -> StoredRecord:

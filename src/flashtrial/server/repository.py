@@ -17,7 +17,7 @@ from flashtrial.core.clock import Clock
 from flashtrial.server.commit_queue import CommitQueue
 from flashtrial.server.ingest_body import ParsedBatch
 from flashtrial.server.liveness import Silence
-from flashtrial.server.masking import masked_batch
+from flashtrial.server.masking import masked_batch, masked_sight
 from flashtrial.server.retention import RetentionRules, removable
 from flashtrial.server.schema import MIGRATIONS
 from flashtrial.server.storage.batches import Arrival, BatchResult, store_batch
@@ -122,6 +122,8 @@ class Repository:
 
     def hear(self, sights: Sequence[WriterSight]) -> Future[None]:
         """Take down what a heartbeat says of writers; those of unknown runs or writers are passed over."""
+        if self._mask_secrets:
+            sights = [masked_sight(sight) for sight in sights]
 
         def work(connection: sqlite3.Connection, changed: set[str]) -> None:
             changed.update(store_sights(connection, sights, self._clock.time_ms(), self._silence()))

@@ -49,7 +49,11 @@ def test_no_secret_of_a_reason_or_an_alert_is_stored(server: TrackingClient, fla
     pluto = post(server, "/api/runs/create", projectName="p", runName="n")["runId"]
     post(server, "/api/runs/alert", runId=pluto, alert={"title": words, "message": words, "level": "WARN"})
     post(server, "/api/runs/status/update", runId=pluto, status="FAILED", statusMetadata=words)
-    for run in server.get("/api/v1/runs").json()["runs"]:
+    server.ingest(batch("gone", state(1, "running"), alert))
+    post(server, "/api/v1/heartbeat", writers=[{"run_id": "gone", "writer_id": "w1", "state": "gone", "reason": words}])
+    runs = server.get("/api/v1/runs").json()["runs"]
+    assert len(runs) == 3
+    for run in runs:
         shown = server.get(f"/api/v1/runs/{run['id']}").json()
         assert shown["reason"] == f"refused: Bearer {MASK}"
         [told] = server.get(f"/api/v1/runs/{run['id']}/data?type=alert").json()["data"]
