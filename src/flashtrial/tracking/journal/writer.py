@@ -63,6 +63,11 @@ class RunWriter:
         return self._writer_id
 
     @property
+    def server(self) -> str | None:
+        """The server of our kind that was meant when the run was opened, as `server_of` says it."""
+        return self._server
+
+    @property
     def last_seq(self) -> int:
         return self._journal.last_seq if self._journal else 0
 

@@ -76,8 +76,8 @@ class CallShare:
         """Records of this process that some destination has not confirmed."""
         writer = self._writer
         writers = {writer.writer_id: writer.last_seq}
-        settings = writer.settings
-        return wait_for_delivery(settings.outbox, writers, destinations_of(settings), 0.0, _nothing_to_see_to).pending
+        outbox = writer.settings.outbox
+        return wait_for_delivery(outbox, writers, destinations_of(writer), 0.0, _nothing_to_see_to).pending
 
 
 def share_of(run: RunInCall, writer: RunWriter, *, is_guest: bool) -> CallShare | None:

@@ -5,10 +5,9 @@ from typing import Final
 from urllib.parse import quote
 
 from flashtrial.core import env
-from flashtrial.tracking.journal.facts import server_of
 from flashtrial.tracking.journal.routes import NATIVE, Destination
-from flashtrial.tracking.settings.address import find_address
-from flashtrial.tracking.settings.resolution import EffectiveSettings
+from flashtrial.tracking.journal.writer import RunWriter
+from flashtrial.tracking.settings.address import INSTANCE, find_address, instance_url
 
 # As the backends look for their servers; they are not loaded here, since they bring an HTTP client.
 _SERVERS: Final = {
@@ -17,17 +16,25 @@ _SERVERS: Final = {
 }
 
 
-def page_of(run_id: str, settings: EffectiveSettings) -> str:
-    """The run's page, as far as the server is known now; without our own server the address of the first other."""
-    if NATIVE in settings.backends:
-        return f"{find_address(settings.home, url=settings.url).url}/runs/{quote(run_id, safe='')}"
-    return _address(settings.backends[0], env.snapshot())
+def page_of(writer: RunWriter) -> str:
+    """The page of the writer's run, at the server that it goes to; without our own server the address of the first
+    other one."""
+    settings = writer.settings
+    if NATIVE not in settings.backends:
+        return _address(settings.backends[0], env.snapshot())
+    match writer.server:
+        case None:
+            url = find_address(settings.home, url=settings.url).url
+        case str() if writer.server == INSTANCE:
+            url = instance_url(settings.home)
+        case named:
+            url = named
+    return f"{url}/runs/{quote(writer.run_id, safe='')}"
 
 
-def destinations_of(settings: EffectiveSettings) -> list[Destination]:
-    """Where the records of a run with these settings go, by the names that the sync process has for it."""
-    url = server_of(settings) or ""
-    return [Destination(name, url if name == NATIVE else "") for name in settings.backends]
+def destinations_of(writer: RunWriter) -> list[Destination]:
+    """Where the records of a run go, by the names that the sync process has for it."""
+    return [Destination(name, (writer.server or "") if name == NATIVE else "") for name in writer.settings.backends]
 
 
 def _address(name: str, environment: Mapping[str, str]) -> str:

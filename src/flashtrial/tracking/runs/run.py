@@ -99,8 +99,8 @@ class Run:
 
     @property
     def url(self) -> str:
-        """The run's page, at the server as far as it is known now; else the address of where its records go."""
-        return page_of(self.id, self._writer.settings)
+        """The run's page, as far as the server is known now; else the address of where its records go."""
+        return page_of(self._writer)
 
     @property
     def tags(self) -> list[str]:
@@ -337,9 +337,8 @@ class Run:
         writer = self._writer
         gone = writer.last_seq if writer.is_removed() else 0
         writers = {**self._other_writers, **({} if gone else {writer.writer_id: writer.last_seq})}
-        delivery = wait_for_delivery(
-            writer.settings.outbox, writers, destinations_of(writer.settings), timeout_s, writer.see_to_sync
-        )
+        outbox = writer.settings.outbox
+        delivery = wait_for_delivery(outbox, writers, destinations_of(writer), timeout_s, writer.see_to_sync)
         return FinishReport(
             run_id=self.id,
             url=self.url,
