@@ -59,6 +59,17 @@ def test_printed_lines_and_data_sent_again_are_stored_once(server: TrackingClien
     assert len(server.get(f"/api/v1/runs/{id_of(server)}/data").json()["data"]) == 1
 
 
+def test_the_figures_of_numbers_that_are_too_large_to_be_summed_are_told(server: TrackingClient) -> None:
+    number = made(server)["runId"]
+    lines = [b'{"time":1,"step":%d,"data":{"big":%b,"even":%d}}\n' % (n, b"1.5e308", n) for n in range(3)]
+    assert post(server, "/ingest/metrics", b"".join(lines), **{"X-Run-Id": str(number)}).status == 200
+    found = server.get(f"/api/runs/statistics?runId={number}")
+    assert found.status == 200
+    big, even = json.loads(found.body)["statistics"]
+    assert (big["min"], big["max"], big["last"], big["count"]) == (1.5e308, 1.5e308, 1.5e308, 3)
+    assert (even["mean"], even["variance"], even["last"]) == (1.0, pytest.approx(2 / 3), 2.0)
+
+
 def test_an_alert_whose_answer_was_lost_is_stored_once(server: TrackingClient) -> None:
     number = made(server)["runId"]
     alert = {"timestamp": 1000, "level": "WARN", "title": "t", "body": "b", "email": True, "url": None}

@@ -1,16 +1,18 @@
 """What ``pluto.query`` asks: projects, runs, points, statistics, console lines, as Pluto shows them. Reads only."""
 
 import math
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from flashtrial.core.clock import utc_from_ms
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.server.neighbours.pluto_filter import BadFilter, in_order, matches
 from flashtrial.server.neighbours.pluto_runs import DISPLAY_PREFIX, TO_PLUTO, PlutoRuns, Unwanted
-from flashtrial.server.neighbours.runs import NumberedRun, Point, Runs
+from flashtrial.server.neighbours.runs import NumberedRun, Runs
 from flashtrial.server.neighbours.wire_json import BadJson, loads_map
+from flashtrial.server.storage.columns import Float64
 
 MAX_LISTED = 200
 MAX_NAMES = 500
@@ -98,8 +100,8 @@ class PlutoQuery:
 
     def statistics(self, run: NumberedRun, names: Iterable[str] | None) -> dict[str, Any]:
         wanted = self._runs.names(run.view["id"]) if names is None else names
-        found = ((name, self._runs.points(run.view["id"], name)) for name in wanted)
-        return {"runId": run.number, "statistics": [{"metric": name, **_figures(points)} for name, points in found]}
+        found = ((name, self._runs.values(run.view["id"], name)) for name in wanted)
+        return {"runId": run.number, "statistics": [{"metric": name, **_figures(values)} for name, values in found]}
 
     def compared(self, runs: Sequence[NumberedRun], name: str) -> dict[str, Any]:
         """The figures of one series in several runs; ``bestRun`` has the lowest last value."""
@@ -108,7 +110,7 @@ class PlutoQuery:
                 "runId": run.number,
                 "displayId": f"{DISPLAY_PREFIX}{run.number}",
                 "name": run.view["name"],
-                **_figures(self._runs.points(run.view["id"], name)),
+                **_figures(self._runs.values(run.view["id"], name)),
             }
             for run in runs
         ]
@@ -126,7 +128,7 @@ class PlutoQuery:
             {"id": run.number, "name": run.view["name"], "displayId": f"{DISPLAY_PREFIX}{run.number}", "value": value}
             for run in self._runs.of_project(asked.get("projectName"))
             if name in run.view["summary"]
-            and (value := _figures(self._runs.points(run.view["id"], name))[figure]) is not None
+            and (value := _figures(self._runs.values(run.view["id"], name))[figure]) is not None
             and not math.isnan(value)
         ]
         rows.sort(key=lambda row: float(str(row["value"])), reverse=asked.get("direction", "ASC").upper() == "DESC")
@@ -159,22 +161,21 @@ def page_of(run: NumberedRun, base: str) -> str:
     return f"{base}/runs/{run.view['id']}"
 
 
-def _figures(points: Sequence[Point]) -> dict[str, Any]:
-    values = [value for *_, value in points if math.isfinite(value)]
-    last = points[-1][2] if points else None
-    if not values:
-        empty = dict.fromkeys(("min", "max", "mean", "stddev", "variance"))
-        return {"count": len(points), "last": last, **empty}
-    variance = statistics.pvariance(values)
-    return {
-        "count": len(points),
-        "min": min(values),
-        "max": max(values),
-        "mean": statistics.fmean(values),
-        "stddev": math.sqrt(variance),
-        "variance": variance,
-        "last": last,
-    }
+def _figures(values: Float64) -> dict[str, Any]:
+    """The figures of a series over its finite values; those of numbers too large to be summed are infinite or NaN."""
+    finite = values[np.isfinite(values)]
+    found: dict[str, Any] = dict.fromkeys(("min", "max", "mean", "stddev", "variance"))
+    if len(finite):
+        with np.errstate(over="ignore", invalid="ignore"):
+            variance = float(np.var(finite))
+            found = {
+                "min": float(finite.min()),
+                "max": float(finite.max()),
+                "mean": float(np.mean(finite)),
+                "stddev": math.sqrt(variance),
+                "variance": variance,
+            }
+    return {"count": len(values), "last": float(values[-1]) if len(values) else None, **found}
 
 
 def _is_wanted(run: Mapping[str, Any], asked: Mapping[str, str]) -> bool:

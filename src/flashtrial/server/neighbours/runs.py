@@ -14,7 +14,8 @@ import orjson
 from flashtrial.core import sqlite
 from flashtrial.server import views
 from flashtrial.server.neighbours.ledger import Ledger
-from flashtrial.server.storage.columns import EMPTY, Columns
+from flashtrial.server.series_views import SeriesQuery, seen
+from flashtrial.server.storage.columns import EMPTY, Columns, Float64
 from flashtrial.server.storage.logged import Mark, logged_page
 from flashtrial.server.views import RunDetail, RunQuery, RunView
 
@@ -77,6 +78,11 @@ class Runs:
         """(step, time_ms, value) by ascending step; NaN and infinities as floats."""
         found = views.metric_points(self._path, run_id, name, start=start, end=end, limit=max(limit, 4))
         return [(step, time_ms, float(value)) for step, time_ms, value in found]
+
+    def values(self, run_id: str, name: str) -> Float64:
+        """The values of a series by ascending step, as its curve shows them."""
+        with views.reading(self._path) as connection:
+            return seen(connection, SeriesQuery(run_id, name, limit=None)).values
 
     def logged(self, run_id: str, name: str, mark: Mark, limit: int | None) -> tuple[Columns, Mark | None]:
         """Points as they were logged, several at one step too, by time; and where the next page begins."""
