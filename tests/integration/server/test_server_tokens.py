@@ -1,5 +1,6 @@
 """Tokens with scopes, limits on rate, and slow clients, against the running server."""
 
+import logging
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -158,3 +159,26 @@ def test_what_no_token_can_be_is_said_in_a_line(flashtrial_home: Path, words: li
 def test_without_a_home_there_is_nothing_to_revoke(flashtrial_home: Path) -> None:
     code, output = _told("revoke", "tok_1")
     assert (code, output.startswith(f"flashtrial: there is no home {flashtrial_home}:")) == (1, True)
+
+
+def test_no_token_stands_in_a_log_an_answer_a_count_or_a_file(
+    flashtrial_home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where a client puts it into an address, which is no place for it and opens nothing."""
+    caplog.set_level(logging.DEBUG)
+    with tracking_server(flashtrial_home, token=KEY, access_log=True) as server:
+        token = _token(flashtrial_home, Scope.WRITE)["Authorization"].removeprefix("Bearer ")
+        answers = []
+        for secret in (KEY, token):
+            asked = f"/api/v1/runs?token={secret}&filter={secret}"
+            for who in ({}, {"Authorization": f"Basic {secret}"}, {"Authorization": f"Bearer {secret}"}):
+                answers += [server.request("GET", asked, b"", who), server.request("GET", "/nothing", b"", who)]
+        answers += [server.get(path) for path in ("/metrics", "/healthz", "/readyz")]
+    assert {answer.status for answer in answers} >= {200, 401, 403, 404}
+    ours = (record for record in caplog.records if not record.name.startswith("urllib3"))  # which is the client here
+    told = [f"{record.getMessage()} {record.__dict__}" for record in ours]
+    assert any("/api/v1/runs" in line for line in told if "'action': 'request'" in line)
+    kept = [path.read_bytes() for path in flashtrial_home.rglob("*") if path.is_file()]
+    for text in [*(answer.body for answer in answers), *map(str.encode, told), *kept]:
+        assert KEY.encode() not in text
+        assert token.encode() not in text
