@@ -44,6 +44,7 @@ _FORMATS: Final = re.compile(
 _BEARER: Final = re.compile(r"(?i)(?<![a-z0-9_])(bearer )[\w.~+/-]{16,}=*")
 _CREDENTIALS: Final = re.compile(r"(?<=://)([^\s/@:]*):[^\s/]+(?=@)")
 _IN_QUERY: Final = re.compile(r"(?<=[?&])([\w.-]+)=([^\s&#\"']+)")
+_HINT: Final = re.compile(r"(?i)key|token|pass|pwd|secret|credential|authorization|cookie|webhook|connection")
 # A name and what it is given, in quotes: of Python, JSON, YAML, shells. Each word is begun once, however long it is.
 _GIVEN: Final = re.compile(
     r"""(?<![\w.-])(-{0,2}[A-Za-z_][\w.-]*)(["']?\s{0,8}[:=]\s{0,8}[bru]?(["']))((?:(?!\3)[^\\\n]|\\.)+)(?=\3)"""
@@ -66,8 +67,8 @@ def masked_text(text: str) -> str:
         text = _FORMATS.sub(MASK, text)
     if "://" in text:
         text = _CREDENTIALS.sub(rf"\1:{MASK}", text)
+    if _HINT.search(text):  # of most lines no more is asked
         text = _IN_QUERY.sub(_masked_query, text)
-    if ("=" in text or ":" in text) and ('"' in text or "'" in text):
         text = _GIVEN.sub(_masked_given, text)
     return _BEARER.sub(rf"\1{MASK}", text) if "earer" in text or "EARER" in text else text
 
