@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from flashtrial.server.neighbours.mlflow_errors import MlflowError
-from flashtrial.server.neighbours.mlflow_search import holds, parse_filter, parse_order, sort_key
+from flashtrial.server.neighbours.mlflow.errors import MlflowError
+from flashtrial.server.neighbours.mlflow.search import holds, parse_filter, parse_order, sort_key
 
 pytestmark = pytest.mark.unit
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from flashtrial.server.neighbours.permits import NoPermit, checked, signed
-from flashtrial.server.neighbours.pluto_filter import BadFilter, in_order, matches
+from flashtrial.server.neighbours.pluto.filter import BadFilter, in_order, matches
 
 pytestmark = pytest.mark.unit
 

@@ -14,8 +14,8 @@ import orjson
 
 from flashtrial.core import sqlite
 from flashtrial.server.neighbours.ledger import Ledger
-from flashtrial.server.neighbours.mlflow_artifacts import GONE
-from flashtrial.server.neighbours.pluto_runs import MAKING
+from flashtrial.server.neighbours.mlflow.artifacts import GONE
+from flashtrial.server.neighbours.pluto.runs import MAKING
 from flashtrial.server.records import NOT_FINITE, not_finite_name
 
 Line: TypeAlias = dict[str, Any]

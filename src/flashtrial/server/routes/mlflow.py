@@ -15,9 +15,9 @@ from starlette.concurrency import run_in_threadpool
 from flashtrial.server.answers import json_answer
 from flashtrial.server.commit_queue import NotRunning, QueueFull
 from flashtrial.server.neighbours.fresh_runs import FreshRuns
-from flashtrial.server.neighbours.mlflow_errors import BUSY, INVALID, MISSING, NO_ENDPOINT, MlflowError
-from flashtrial.server.neighbours.mlflow_experiments import ACTIVE, DELETED, Experiment, key_values
-from flashtrial.server.neighbours.mlflow_wire import MlflowWire
+from flashtrial.server.neighbours.mlflow.errors import BUSY, INVALID, MISSING, NO_ENDPOINT, MlflowError
+from flashtrial.server.neighbours.mlflow.experiments import ACTIVE, DELETED, Experiment, key_values
+from flashtrial.server.neighbours.mlflow.wire import MlflowWire
 from flashtrial.server.neighbours.recorder import NotStored
 from flashtrial.server.neighbours.wire_json import BadJson, loads_map
 from flashtrial.server.routes.making import made

@@ -6,9 +6,9 @@ from starlette.concurrency import run_in_threadpool
 from flashtrial.server.answers import json_answer
 from flashtrial.server.files.blobs import StoreFull, TooLarge
 from flashtrial.server.files.content import blob_answer
-from flashtrial.server.neighbours.mlflow_artifacts import Place, checked_path
-from flashtrial.server.neighbours.mlflow_errors import BUSY, TOO_LARGE, MlflowError
-from flashtrial.server.neighbours.mlflow_wire import MlflowWire
+from flashtrial.server.neighbours.mlflow.artifacts import Place, checked_path
+from flashtrial.server.neighbours.mlflow.errors import BUSY, TOO_LARGE, MlflowError
+from flashtrial.server.neighbours.mlflow.wire import MlflowWire
 from flashtrial.server.routes import mlflow
 from flashtrial.server.routes.mlflow import answered, error
 from flashtrial.server.routes.receiving import receive

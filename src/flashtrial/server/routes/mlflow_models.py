@@ -7,8 +7,8 @@ from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from flashtrial.server.answers import json_answer
-from flashtrial.server.neighbours.mlflow_experiments import key_values
-from flashtrial.server.neighbours.mlflow_wire import MlflowWire
+from flashtrial.server.neighbours.mlflow.experiments import key_values
+from flashtrial.server.neighbours.mlflow.wire import MlflowWire
 from flashtrial.server.neighbours.wire_json import loads_map
 from flashtrial.server.routes.mlflow import PREFIXES, add, answered
 

@@ -7,8 +7,8 @@ from fastapi import APIRouter
 from flashtrial.core.clock import Clock
 from flashtrial.server.files.blobs import BlobStore
 from flashtrial.server.neighbours.ledger import Ledger, ledger_beside
-from flashtrial.server.neighbours.mlflow_wire import mlflow_wire
-from flashtrial.server.neighbours.pluto_wire import pluto_wire
+from flashtrial.server.neighbours.mlflow.wire import mlflow_wire
+from flashtrial.server.neighbours.pluto.wire import pluto_wire
 from flashtrial.server.repository import Repository
 from flashtrial.server.routes import mlflow, mlflow_artifacts, mlflow_models, pluto, pluto_files, pluto_query
 

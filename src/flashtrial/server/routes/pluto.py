@@ -18,10 +18,10 @@ from flashtrial.server.answers import JSON
 from flashtrial.server.commit_queue import NotRunning, QueueFull
 from flashtrial.server.neighbours.fresh_runs import FreshRuns
 from flashtrial.server.neighbours.permits import NoPermit
-from flashtrial.server.neighbours.pluto_lines import console_entry, data_entry, metric_entries
-from flashtrial.server.neighbours.pluto_query import page_of
-from flashtrial.server.neighbours.pluto_runs import DISPLAY_PREFIX, Opened, Unwanted
-from flashtrial.server.neighbours.pluto_wire import PlutoWire
+from flashtrial.server.neighbours.pluto.lines import console_entry, data_entry, metric_entries
+from flashtrial.server.neighbours.pluto.query import page_of
+from flashtrial.server.neighbours.pluto.runs import DISPLAY_PREFIX, Opened, Unwanted
+from flashtrial.server.neighbours.pluto.wire import PlutoWire
 from flashtrial.server.neighbours.recorder import Entry, NotStored
 from flashtrial.server.neighbours.runs import NumberedRun
 from flashtrial.server.neighbours.wire_json import BadJson, dumps, lines, loads_map

@@ -9,8 +9,8 @@ from starlette.concurrency import run_in_threadpool
 from flashtrial.server.files.blobs import StoreFull, TooLarge
 from flashtrial.server.files.content import DOWNLOAD, blob_answer
 from flashtrial.server.neighbours.permits import NoPermit
-from flashtrial.server.neighbours.pluto_files import GET, PUT
-from flashtrial.server.neighbours.pluto_wire import PlutoWire
+from flashtrial.server.neighbours.pluto.files import GET, PUT
+from flashtrial.server.neighbours.pluto.wire import PlutoWire
 from flashtrial.server.routes.pluto import DONE, Asked, add, answered, json
 from flashtrial.server.routes.receiving import receive
 

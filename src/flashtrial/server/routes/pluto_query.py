@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from flashtrial.server.neighbours.pluto_runs import Unwanted
-from flashtrial.server.neighbours.pluto_wire import PlutoWire
+from flashtrial.server.neighbours.pluto.runs import Unwanted
+from flashtrial.server.neighbours.pluto.wire import PlutoWire
 from flashtrial.server.neighbours.runs import NumberedRun
 from flashtrial.server.routes.pluto import Asked, add
 

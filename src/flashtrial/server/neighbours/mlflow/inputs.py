@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flashtrial.protocol.records import JsonValue
-from flashtrial.server.neighbours.mlflow_errors import INVALID, MlflowError
-from flashtrial.server.neighbours.mlflow_experiments import key_values
+from flashtrial.server.neighbours.mlflow.errors import INVALID, MlflowError
+from flashtrial.server.neighbours.mlflow.experiments import key_values
 
 CONTEXT = "mlflow.data.context"
 _ALWAYS = ("name", "digest", "source_type", "source")

@@ -13,7 +13,7 @@ from flashtrial.server.files.blobs import BlobKey, BlobStore
 from flashtrial.server.files.rows import FileQuery, FileView, list_files
 from flashtrial.server.neighbours.ledger import Ledger
 from flashtrial.server.neighbours.permits import checked, signed
-from flashtrial.server.neighbours.pluto_runs import PlutoRuns, Unwanted
+from flashtrial.server.neighbours.pluto.runs import PlutoRuns, Unwanted
 from flashtrial.server.neighbours.recorder import Entry, Recorder
 from flashtrial.server.neighbours.runs import NumberedRun
 from flashtrial.server.neighbours.wire_json import BadJson, loads_map

@@ -6,9 +6,9 @@ from pathlib import Path
 from flashtrial.core.clock import Clock
 from flashtrial.server.files.blobs import BlobStore
 from flashtrial.server.neighbours.ledger import Ledger
-from flashtrial.server.neighbours.pluto_files import PlutoFiles
-from flashtrial.server.neighbours.pluto_query import PlutoQuery
-from flashtrial.server.neighbours.pluto_runs import PlutoRuns
+from flashtrial.server.neighbours.pluto.files import PlutoFiles
+from flashtrial.server.neighbours.pluto.query import PlutoQuery
+from flashtrial.server.neighbours.pluto.runs import PlutoRuns
 from flashtrial.server.neighbours.recorder import Recorder
 from flashtrial.server.neighbours.runs import Runs
 from flashtrial.server.repository import Repository

@@ -12,11 +12,11 @@ from flashtrial.protocol.mlflow_params import params_of
 from flashtrial.protocol.records import RecordKind
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.server.neighbours.ledger import Ledger
-from flashtrial.server.neighbours.mlflow_errors import INVALID, MlflowError, no_run
-from flashtrial.server.neighbours.mlflow_experiments import ACTIVE, DELETED, Experiment, Experiments, key_values
-from flashtrial.server.neighbours.mlflow_inputs import joined_inputs, parsed_inputs
-from flashtrial.server.neighbours.mlflow_latest import Latest
-from flashtrial.server.neighbours.mlflow_shown import FACTS, INPUTS, TAGS, Shown, ShownRuns, tags_of
+from flashtrial.server.neighbours.mlflow.errors import INVALID, MlflowError, no_run
+from flashtrial.server.neighbours.mlflow.experiments import ACTIVE, DELETED, Experiment, Experiments, key_values
+from flashtrial.server.neighbours.mlflow.inputs import joined_inputs, parsed_inputs
+from flashtrial.server.neighbours.mlflow.latest import Latest
+from flashtrial.server.neighbours.mlflow.shown import FACTS, INPUTS, TAGS, Shown, ShownRuns, tags_of
 from flashtrial.server.neighbours.recorder import Entry, Recorder
 from flashtrial.server.neighbours.runs import Runs
 from flashtrial.server.records import MAX_INT64, MAX_NAME_CHARS

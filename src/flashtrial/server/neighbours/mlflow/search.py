@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flashtrial.server.neighbours.mlflow_errors import INVALID, MlflowError
-from flashtrial.server.neighbours.mlflow_fields import DATASETS, Asked, check_comparison, kind_and_name
+from flashtrial.server.neighbours.mlflow.errors import INVALID, MlflowError
+from flashtrial.server.neighbours.mlflow.fields import DATASETS, Asked, check_comparison, kind_and_name
 
 MAX_CHARS = 10_000
 

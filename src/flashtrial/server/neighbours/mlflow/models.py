@@ -13,10 +13,10 @@ import orjson
 from flashtrial.core.clock import Clock
 from flashtrial.protocol.records import JsonValue
 from flashtrial.server.neighbours.ledger import Ledger
-from flashtrial.server.neighbours.mlflow_errors import INVALID, MISSING, MlflowError
-from flashtrial.server.neighbours.mlflow_experiments import key_values
-from flashtrial.server.neighbours.mlflow_runs import MlflowRuns
-from flashtrial.server.neighbours.mlflow_shown import OUTPUTS, key_value_list
+from flashtrial.server.neighbours.mlflow.errors import INVALID, MISSING, MlflowError
+from flashtrial.server.neighbours.mlflow.experiments import key_values
+from flashtrial.server.neighbours.mlflow.runs import MlflowRuns
+from flashtrial.server.neighbours.mlflow.shown import OUTPUTS, key_value_list
 from flashtrial.server.views import RunView
 from flashtrial.tracking.runs.names import readable_name
 

@@ -13,7 +13,7 @@ import orjson
 
 from flashtrial.core.clock import Clock
 from flashtrial.server.neighbours.ledger import Ledger
-from flashtrial.server.neighbours.mlflow_errors import EXISTS, INVALID, MISSING, STATE, MlflowError
+from flashtrial.server.neighbours.mlflow.errors import EXISTS, INVALID, MISSING, STATE, MlflowError
 from flashtrial.server.neighbours.runs import Runs
 
 ACTIVE, DELETED = "active", "deleted"

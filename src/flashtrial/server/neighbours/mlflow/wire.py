@@ -11,14 +11,14 @@ import orjson
 from flashtrial.core.clock import Clock
 from flashtrial.server.files.blobs import BlobStore
 from flashtrial.server.neighbours.ledger import Ledger
-from flashtrial.server.neighbours.mlflow_artifacts import MlflowArtifacts
-from flashtrial.server.neighbours.mlflow_errors import INVALID, MlflowError
-from flashtrial.server.neighbours.mlflow_experiments import ACTIVE, DELETED, Experiment, Experiments
-from flashtrial.server.neighbours.mlflow_fields import Asked
-from flashtrial.server.neighbours.mlflow_models import MlflowModels, searchable_model
-from flashtrial.server.neighbours.mlflow_runs import MlflowRuns
-from flashtrial.server.neighbours.mlflow_search import holds, parse_filter, parse_order, sort_key
-from flashtrial.server.neighbours.mlflow_shown import Shown, ShownRuns, number, searchable
+from flashtrial.server.neighbours.mlflow.artifacts import MlflowArtifacts
+from flashtrial.server.neighbours.mlflow.errors import INVALID, MlflowError
+from flashtrial.server.neighbours.mlflow.experiments import ACTIVE, DELETED, Experiment, Experiments
+from flashtrial.server.neighbours.mlflow.fields import Asked
+from flashtrial.server.neighbours.mlflow.models import MlflowModels, searchable_model
+from flashtrial.server.neighbours.mlflow.runs import MlflowRuns
+from flashtrial.server.neighbours.mlflow.search import holds, parse_filter, parse_order, sort_key
+from flashtrial.server.neighbours.mlflow.shown import Shown, ShownRuns, number, searchable
 from flashtrial.server.neighbours.recorder import Recorder
 from flashtrial.server.neighbours.runs import Runs
 from flashtrial.server.records import MAX_INT64

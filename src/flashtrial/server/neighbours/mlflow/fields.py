@@ -7,7 +7,7 @@ parameters, tags and every attribute that is a text.
 from enum import StrEnum
 from typing import Any
 
-from flashtrial.server.neighbours.mlflow_errors import INVALID, MlflowError
+from flashtrial.server.neighbours.mlflow.errors import INVALID, MlflowError
 
 DATASETS = "datasets"
 

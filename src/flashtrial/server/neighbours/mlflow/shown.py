@@ -6,9 +6,9 @@ from typing import Any
 from flashtrial.protocol.mlflow_params import params_of
 from flashtrial.protocol.trials import RunStatus
 from flashtrial.server.neighbours.ledger import Ledger
-from flashtrial.server.neighbours.mlflow_experiments import ACTIVE, DELETED, Experiment
-from flashtrial.server.neighbours.mlflow_inputs import searchable_inputs
-from flashtrial.server.neighbours.mlflow_latest import Latest, higher
+from flashtrial.server.neighbours.mlflow.experiments import ACTIVE, DELETED, Experiment
+from flashtrial.server.neighbours.mlflow.inputs import searchable_inputs
+from flashtrial.server.neighbours.mlflow.latest import Latest, higher
 from flashtrial.server.neighbours.runs import LastPoint, Runs
 from flashtrial.server.views import RunView
 

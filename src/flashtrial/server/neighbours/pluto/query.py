@@ -8,8 +8,8 @@ import numpy as np
 
 from flashtrial.core.clock import utc_from_ms
 from flashtrial.protocol.trials import RunStatus
-from flashtrial.server.neighbours.pluto_filter import BadFilter, in_order, matches
-from flashtrial.server.neighbours.pluto_runs import DISPLAY_PREFIX, TO_PLUTO, PlutoRuns, Unwanted
+from flashtrial.server.neighbours.pluto.filter import BadFilter, in_order, matches
+from flashtrial.server.neighbours.pluto.runs import DISPLAY_PREFIX, TO_PLUTO, PlutoRuns, Unwanted
 from flashtrial.server.neighbours.runs import NumberedRun, Runs
 from flashtrial.server.neighbours.wire_json import BadJson, loads_map
 from flashtrial.server.storage.columns import Float64

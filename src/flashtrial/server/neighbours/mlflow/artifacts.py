@@ -16,8 +16,8 @@ from flashtrial.server.files.blobs import BlobKey, BlobStore
 from flashtrial.server.files.content import DOWNLOAD
 from flashtrial.server.files.rows import FileQuery, FileView, list_files
 from flashtrial.server.neighbours.ledger import Ledger
-from flashtrial.server.neighbours.mlflow_errors import INVALID, MISSING, MlflowError
-from flashtrial.server.neighbours.mlflow_runs import MlflowRuns
+from flashtrial.server.neighbours.mlflow.errors import INVALID, MISSING, MlflowError
+from flashtrial.server.neighbours.mlflow.runs import MlflowRuns
 from flashtrial.server.neighbours.recorder import Entry, Recorder
 from flashtrial.server.views import MAX_PAGE
 

@@ -1,0 +1,1 @@
+"""The Pluto wire contract: its words and shapes over our runs."""
