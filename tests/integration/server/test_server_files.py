@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import socket
 import zlib
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from flashtrial.server.files.blobs import BlobStore
 from flashtrial.server.files.cleanup import remove_forgotten
 from flashtrial.server.files.limits import BlobLimits
 from testkit.tracking_server import Answer, TrackingClient, batch, state, tracking_server
+from testkit.waiting import wait_until
 
 JSON = {"Content-Type": "application/json"}
 
@@ -239,3 +241,25 @@ def test_contents_that_no_run_names_are_removed_when_they_are_old(flashtrial_hom
         assert remove_forgotten(store, database, older_than_s=-1) == len(b"forgotten")
         assert server.get(f"/api/v1/blobs/{sha256_of(b'named')}").body == b"named"
         assert server.get(f"/api/v1/blobs/{sha256_of(b'forgotten')}").status == 404
+
+
+def test_a_file_that_comes_while_its_run_is_removed_is_not_said_to_be_kept(
+    server: TrackingClient, flashtrial_home: Path
+) -> None:
+    """What arrived of it names nobody, and goes with what is forgotten."""
+    made = server.request("POST", "/api/2.0/mlflow/runs/create", b'{"experiment_id": "0"}', JSON)
+    run_id = made.json()["run"]["info"]["run_id"]
+    content = b"x" * 100_000
+    address = f"/api/2.0/mlflow-artifacts/artifacts/0/{run_id}/artifacts/model.bin"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        lines = (f"PUT {address} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(content)}", "Connection: close")
+        connection.sendall("\r\n".join((*lines, "", "")).encode() + content[:60_000])
+        partial = flashtrial_home / "blobs" / "partial"
+        wait_until(lambda: list(partial.glob("incoming-*")), what="the upload to begin")
+        assert server.request("DELETE", f"/api/v1/runs/{run_id}").status == 200
+        connection.sendall(content[60_000:])
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 400"), answer
+    assert b"the run was removed" in answer
+    assert server.get(f"/api/v1/runs/{run_id}").status == 404
+    assert remove_forgotten(BlobStore(flashtrial_home / "blobs"), flashtrial_home / "server.db", -1) == len(content)

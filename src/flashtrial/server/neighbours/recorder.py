@@ -72,8 +72,8 @@ class Recorder:
             except Refused as error:
                 refused.append(Refusal(seq, str(error)))
         if records:
-            self._commit(ParsedBatch(run_id, self._writer_id, tuple(records)))
-        return [refusal.reason for refusal in refused]
+            refused += self._commit(ParsedBatch(run_id, self._writer_id, tuple(records)))
+        return list(dict.fromkeys(refusal.reason for refusal in refused))
 
     def sign_of_life(self, run_id: str) -> None:
         """Note that the run's client was heard of. Raises as `write` does."""
@@ -83,8 +83,10 @@ class Recorder:
     def _writer_id(self) -> str:
         return f"{self._protocol}-{self._ledger.epoch}"
 
-    def _commit(self, batch: ParsedBatch) -> None:
+    def _commit(self, batch: ParsedBatch) -> tuple[Refusal, ...]:
+        """What was not stored: all of it, where somebody removes the run meanwhile."""
         try:
-            self._repository.ingest([batch]).result(COMMIT_TIMEOUT_S)
+            [result] = self._repository.ingest([batch]).result(COMMIT_TIMEOUT_S)
         except FutureTimeout as error:
             raise NotStored(f"the disk took longer than {COMMIT_TIMEOUT_S:g} s: send it again") from error
+        return result.refused
