@@ -53,6 +53,7 @@ def test_a_content_goes_with_the_last_record_that_named_it(outbox: Path) -> None
     first, second = stage_bytes(outbox, b"x"), stage_bytes(outbox, b"x")
     release(where(outbox, first.sha256, first.ref))
     assert where(outbox, second.sha256, second.ref).read_bytes() == b"x"
+    assert (files_dir(outbox) / second.sha256).exists(), "whoever stages it again finds it"
     release(where(outbox, second.sha256, second.ref))
     release(where(outbox, second.sha256, second.ref))
     assert list(files_dir(outbox).iterdir()) == []

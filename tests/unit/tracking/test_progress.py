@@ -24,8 +24,8 @@ def test_a_cursor_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "w.native.cursor"
     assert read_cursor(path) == START
     write_cursor(path, Cursor(100, 3))
-    write_cursor(path, Cursor(200, 6))
-    assert read_cursor(path) == Cursor(200, 6)
+    write_cursor(path, Cursor(200, 6, 2))
+    assert read_cursor(path) == Cursor(200, 6, 2)
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -34,6 +34,12 @@ def test_a_cursor_that_cannot_be_read_is_the_start(tmp_path: Path) -> None:
     for content in (b"", b"\x00" * 20, b'{"offset": -1, "seq": 2}', b"[1]", b'{"offset": "1", "seq": 2}'):
         path.write_bytes(content)
         assert read_cursor(path) == START
+
+
+def test_a_cursor_of_an_earlier_version_is_one_of_the_first_segment(tmp_path: Path) -> None:
+    path = tmp_path / "w.native.cursor"
+    path.write_bytes(b'{"offset": 200, "seq": 6}')
+    assert read_cursor(path) == Cursor(200, 6, 1)
 
 
 def test_dead_records_are_listed_once_each_in_order(tmp_path: Path) -> None:

@@ -12,8 +12,11 @@ from flashtrial.tracking.backends.base import Outage, WriterNotice
 from flashtrial.tracking.journal.facts import Role, boot_id, why_gone
 from flashtrial.tracking.journal.outbox import Journal
 from flashtrial.tracking.journal.routes import Destination, Destinations, Route
+from flashtrial.tracking.sending.feeds import Feeds
 from flashtrial.tracking.sending.outbox_state import OutboxState
+from flashtrial.tracking.sending.settlement import settle
 from flashtrial.tracking.sending.sync import Sync
+from flashtrial.tracking.settings.limits import OutboxLimits
 
 
 @dataclass(slots=True)
@@ -146,3 +149,24 @@ def test_why_a_writer_is_gone_is_said_as_far_as_it_is_known() -> None:
     assert "process 7" in why_gone(here)
     assert "another" in why_gone({"host": "another", "pid": 7})
     assert ("started again" in why_gone({**here, "boot_id": "of another time"})) == (boot_id() is not None)
+
+
+def test_a_writer_that_goes_on_in_a_new_segment_before_it_dies_is_told_of_when_that_was_sent_too(outbox: Path) -> None:
+    """What it wrote after the last look at the folder is no less its own."""
+    backend, clock = ListeningBackend(), FakeClock()
+    journal = Journal.create(outbox, JournalHeader("run_1", "wr_1", {}), OutboxLimits(segment_bytes=1024))
+    journal.append("state", {"status": "running"}, 5)
+    state = OutboxState(outbox, clock)
+    state.listens("native", wants=True)
+    only = frozenset({Destination("native")})
+    feeds = Feeds(state, Route(Destination("native"), lambda _header, _is_alive: only))
+    feeds.refresh()
+    [[(feed, parcel)]] = feeds.next_loads(1 << 20)
+    [receipt] = backend.send([parcel.batch])
+    feed.apply(settle(parcel, receipt, 5))
+    for _ in range(10):
+        journal.append("metric", {"values": {"x": 1.0}, "padding": "x" * 200}, 5)
+    first = outbox / "wr_1.journal"
+    os.truncate(first, parcel.end.offset)  # as if the first segment had ended where it was read
+    journal.close()
+    assert feeds.departed() == []

@@ -1,7 +1,9 @@
 """Journals in several segments, and outboxes that are full."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +12,7 @@ from flashtrial.protocol.records import JournalHeader, RecordKind
 from flashtrial.testing.clock import FakeClock
 from flashtrial.testing.tracking_backend import MemoryBackend
 from flashtrial.tracking.backends.base import Outage
-from flashtrial.tracking.journal.outbox import Journal, OutboxFull, dead_path
+from flashtrial.tracking.journal.outbox import Journal, OutboxFull, dead_path, is_locked
 from flashtrial.tracking.journal.progress import dropped_path, read_cursor, read_dropped
 from flashtrial.tracking.journal.routes import Destination, Destinations, Route
 from flashtrial.tracking.journal.segments import list_segments, parse_name, segment_path, size_bytes
@@ -75,6 +77,31 @@ def test_segments_that_arrived_are_removed_while_their_writer_lives(outbox: Path
     journal.close()
     drain(sync)
     assert list(outbox.iterdir()) == []
+
+
+def test_between_two_segments_the_writer_never_looks_dead(
+    outbox: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[bool] = []
+
+    def look() -> None:
+        looks.append(any(is_locked(path, shared=True) for path in outbox.glob("wr_1*.journal")))
+
+    def watched(call: Callable[..., Any]) -> Callable[..., Any]:
+        def between_looks(*arguments: Any) -> Any:
+            look()
+            answer = call(*arguments)
+            look()
+            return answer
+
+        return between_looks
+
+    for name in ("open", "rename", "close"):
+        monkeypatch.setattr(os, name, watched(getattr(os, name)))
+    append(journal, count=30)
+    monkeypatch.undo()
+    assert len(looks) > 30, "opening, naming and closing, before and after, of five segments"
+    assert all(looks)
 
 
 def test_a_sync_process_that_starts_again_goes_on_in_the_right_segment(outbox: Path, journal: Journal) -> None:

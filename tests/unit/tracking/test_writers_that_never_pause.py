@@ -24,7 +24,10 @@ class BusyBackend(MemoryBackend):
 
     def beat(self, notices: Sequence[WriterNotice], every_s: float) -> bool:
         assert every_s > 0
-        self.gone += [notice.run_id for notice in notices if not notice.is_alive]
+        for notice in notices:
+            if not notice.is_alive:
+                self.gone.append(notice.run_id)
+                assert notice.last_seq == len(self.records(notice.run_id)), "not all of it is there yet"
         return True
 
     def _go_on(self, _batches: Sequence[Batch]) -> None:
@@ -33,7 +36,10 @@ class BusyBackend(MemoryBackend):
 
 
 def test_deaths_are_told_of_and_what_arrived_is_removed(outbox: Path) -> None:
-    Journal.create(outbox, JournalHeader("run_dead", "wr_dead", {})).close()
+    dead = Journal.create(outbox, JournalHeader("run_dead", "wr_dead", {}))
+    for _ in range(100):  # several requests and a second or two
+        dead.append("data", {"name": "n", "type": "string", "step": 1, "value": "a" * 100_000}, 5)
+    dead.close()
     trainer = Journal.create(outbox, JournalHeader("run_1", "wr_1", {}), OutboxLimits(segment_bytes=1024))
     clock = FakeClock()
     backend = BusyBackend(trainer, clock)
@@ -41,6 +47,7 @@ def test_deaths_are_told_of_and_what_arrived_is_removed(outbox: Path) -> None:
     trainer.append("state", {"status": "running"}, 5)
     assert all(sync.step() for _ in range(40)), "there was nothing to send for once"
     assert backend.gone == ["run_dead"]
+    assert len(backend.records("run_dead")) == 100
     assert not (outbox / "wr_dead.journal").exists()
     assert len(list(outbox.glob("wr_1*.journal"))) < 10, "of forty records, two in a segment"
     trainer.close()
