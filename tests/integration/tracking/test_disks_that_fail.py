@@ -110,6 +110,8 @@ print(run._writer.lost, run._writer.last_seq)
         lost, written = map(int, ended.output.split())
         assert lost > 0
         assert written + lost >= 3001
+        assert "a record of run run_1 is lost (1 so far)" in ended.errors
+        assert "No space left on device" in ended.errors
         kept = [record.seq for record in lab.records()]
         assert kept[:written] == list(range(1, written + 1))
         lab.start_sync()

@@ -139,7 +139,9 @@ class Story:
         assert not staging.files_dir(self.outbox).exists()
 
 
-def test_each_system_call_and_each_request_may_fail_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_system_call_and_each_request_of_files_may_fail_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(staging, "ABANDONED_AFTER_S", -1.0)  # what no record names is swept at once
     number = 1 - STRIDE
     with tracking_server(tmp_path / "server") as server:
