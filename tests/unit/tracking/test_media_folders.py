@@ -8,7 +8,8 @@ import pytest
 import flashtrial
 from flashtrial.tracking.media import folders
 from flashtrial.tracking.media.folders import Folder
-from flashtrial.tracking.media.staging import staged_path
+from flashtrial.tracking.media.staging import release, staged_path
+from flashtrial.tracking.media.uploads import pending_files, unsettled_files
 from testkit.journals import Init, bodies
 
 pytestmark = pytest.mark.unit
@@ -84,3 +85,16 @@ def test_what_is_no_folder_of_files_is_refused_with_its_path(
 def test_one_file_is_pointed_to_folders_when_it_is_one(folder: Path) -> None:
     with pytest.raises(IsADirectoryError, match=r"flashtrial\.Folder"):
         flashtrial.Artifact(folder)
+
+
+def test_files_that_have_arrived_do_not_wait_although_the_cursor_passes_all_at_once(
+    init: Init, outbox: Path, folder: Path
+) -> None:
+    run = init()
+    run.log({"out": Folder(folder)})
+    [path] = outbox.glob("*.journal")
+    assert pending_files(outbox, path.stem) == 2
+    arrived = staged_path(outbox, bodies(outbox, "file")[0])
+    assert arrived is not None
+    release(arrived)
+    assert (pending_files(outbox, path.stem), len(unsettled_files(outbox, path.stem))) == (1, 2)

@@ -17,7 +17,7 @@ from flashtrial.tracking.journal.progress import read_cursor
 from flashtrial.tracking.journal.reader import JournalReader
 from flashtrial.tracking.journal.routes import NATIVE, Destination, FindDestinations
 from flashtrial.tracking.journal.segments import list_segments, segment_path
-from flashtrial.tracking.media.staging import files_dir, release
+from flashtrial.tracking.media.staging import files_dir, release, staged_path
 
 FILES: Final = "files"
 _MARK: Final = b"\xa4file"  # how msgpack writes the kind of a file record
@@ -61,19 +61,26 @@ def file_records(run_id: str, writer_id: str, frames: bytes) -> Iterator[Record]
 
 
 def pending_files(outbox: Path, writer_id: str) -> int:
-    """How many files of a writer are not at the server yet, as far as that can be read."""
-    if not files_dir(outbox).is_dir():
-        return 0
-    cursor = read_cursor(cursor_path(outbox, writer_id, FILES))
-    with contextlib.suppress(OSError, DamagedFrame):
-        numbers = list_segments(outbox).get(writer_id, [])
-        return sum(
-            1
-            for number in numbers
-            if number >= cursor.segment
-            for _ in _files_in(segment_path(outbox, writer_id, number), cursor.offset * (number == cursor.segment))
-        )
-    return 0
+    """How many files of a writer are not at the server yet, as far as that can be read.
+
+    The cursor passes many files at once; of those that have arrived meanwhile the staged bytes are gone already, unless
+    another destination waits for them.
+    """
+    paths = (staged_path(outbox, record.body) for record in unsettled_files(outbox, writer_id))
+    return sum(path is None or path.exists() for path in paths)
+
+
+def unsettled_files(outbox: Path, writer_id: str) -> list[Record]:
+    """The file records of a writer that the cursor has not passed, as far as they can be read."""
+    found: list[Record] = []
+    if files_dir(outbox).is_dir():
+        cursor = read_cursor(cursor_path(outbox, writer_id, FILES))
+        with contextlib.suppress(OSError, DamagedFrame):
+            for number in list_segments(outbox).get(writer_id, []):
+                if number >= cursor.segment:
+                    offset = cursor.offset if number == cursor.segment else 0
+                    found += _files_in(segment_path(outbox, writer_id, number), offset)
+    return found
 
 
 def _files_in(path: Path, offset: int) -> Iterator[Record]:

@@ -13,7 +13,7 @@ from flashtrial.tracking.journal.outbox import cursor_path, dead_path, is_locked
 from flashtrial.tracking.journal.progress import dropped_path, read_cursor, read_dead, read_dropped, read_status
 from flashtrial.tracking.journal.routes import NATIVE, Destination
 from flashtrial.tracking.journal.segments import list_segments
-from flashtrial.tracking.media.uploads import FILES, pending_files
+from flashtrial.tracking.media.uploads import FILES, pending_files, unsettled_files
 
 POLL_S = 0.01
 LOOK_EVERY_S = 1.0
@@ -93,7 +93,7 @@ class _Look:
         self._writers = {writer_id: last_seq for writer_id, last_seq in writers.items() if writer_id}
         self._destinations = destinations
         self._files = [Destination(FILES, each.url) for each in destinations if each.name == NATIVE]
-        self._has_files = bool(self._files) and any(pending_files(outbox, each) for each in self._writers)
+        self._has_files = bool(self._files) and any(unsettled_files(outbox, each) for each in self._writers)
 
     def behind(self) -> set[Destination]:
         """The destinations that do not have all yet, that of the files among them."""
