@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from flashtrial.core.errors import ConfigurationError
 from flashtrial.tracking.settings.address import Address, address_from
+from flashtrial.tracking.settings.resolution import resolve
 
 
 def instance(home: Path, url: str) -> None:
@@ -64,3 +66,10 @@ def test_an_address_that_is_none_is_nobodys_to_see_a_key(tmp_path: Path, url: st
 
 def test_the_token_is_in_no_repr() -> None:
     assert "secret" not in repr(Address("http://u", "secret"))
+
+
+def test_an_address_with_a_password_in_it_is_refused_and_not_repeated() -> None:
+    """It would stand in each journal's header and in the log; the server would not be shown it."""
+    with pytest.raises(ConfigurationError, match="FLASHTRIAL_URL: the address holds") as caught:
+        resolve(None, {"FLASHTRIAL_URL": "https://user:secret@far.example"})
+    assert "secret" not in str(caught.value)

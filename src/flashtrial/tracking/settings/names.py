@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 from flashtrial.core import env
 from flashtrial.core.errors import ConfigurationError
@@ -103,6 +104,8 @@ def _url(named: str, value: object) -> str:
         raise ConfigurationError(
             f"{named}: the server's address is http://host:port or https://host, not {value!r:.80}"
         )
+    if "@" in urlsplit(value).netloc:  # it would stand in journals and logs, and the server is not shown it
+        raise ConfigurationError(f"{named}: the address holds a name or a password: leave them out, and set a token")
     return value
 
 
