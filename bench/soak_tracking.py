@@ -15,6 +15,7 @@ the requests that it has begun and not answered in shared memory, and is stopped
 
 import argparse
 import contextlib
+import itertools
 import json
 import mmap
 import os
@@ -55,7 +56,7 @@ SETTINGS = {
 MOST_PAUSE_S = 0.5
 PAUSE_OF_WRITERS_S = 0.001
 DRAIN_DEADLINE_S = 300.0
-MOST_POINTS = 100_000  # that the server gives of one curve; no writer of this lives so long
+MOST_POINTS = 100_000  # that the server gives of one curve at once
 SLOT_BYTES = 8
 REQUEST_WAIT_S = 60.0
 MOST_OF_A_REQUEST_S = 0.02
@@ -149,10 +150,17 @@ class Soak:
         return not list_segments(self.outbox)
 
     def points(self, number: int, name: str) -> list[float]:
-        """The values of a curve at the server, which must be up."""
-        path = f"/api/v1/runs/run_{number}/metrics?name={name}&points={MOST_POINTS}"
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}") as answer:
-            return [value for _, _, value in json.load(answer)["points"]]
+        """All values of a curve at the server, which must be up: so many steps at once as come unthinned."""
+        values: list[float] = []
+        for start in itertools.count(0, MOST_POINTS):
+            steps = f"start={start}&end={start + MOST_POINTS - 1}&points={MOST_POINTS}"
+            path = f"/api/v1/runs/run_{number}/metrics?name={name}&{steps}"
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}") as answer:
+                points = json.load(answer)["points"]
+            values += [value for _, _, value in points]
+            if not points:
+                return values
+        raise AssertionError("the steps have an end")
 
     def end(self) -> None:
         self.end_writers()
