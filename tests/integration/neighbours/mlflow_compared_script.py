@@ -67,6 +67,10 @@ FILTERS = [
     "dataset.name > 'a'",
     "dataset.source = 'x'",
     "params.model = 'it''s'",
+    "params.path = 'C:\\new'",
+    "params.path LIKE 'C:\\n%'",
+    "params.path = 'end\\'",
+    "params.path = 'it\\'s'",
     'params.model = "it\'s"',
 ]
 ORDERS = [
@@ -120,6 +124,8 @@ def make_runs(client: MlflowClient, experiment: str) -> list[str]:
     for place, name, digest, context in used:
         told = [InputTag("mlflow.data.context", context)] if context is not None else []
         client.log_inputs(found[place], [DatasetInput(Dataset(name, digest, "local", "s", schema="{}"), told)])
+    for place, path in enumerate(["C:\\new", "end\\", "it\\'s"]):
+        client.log_param(found[place], "path", path)
     client.set_terminated(found[0], "FINISHED", end_time=3000)
     client.set_terminated(found[1], "FAILED", end_time=4000)
     client.set_terminated(found[2], "KILLED", end_time=3500)

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.unit
 
 RUN: dict[str, dict[str, Any]] = {
     "metrics": {"loss": 0.5, "a b": 2.0, "nan": math.nan},
-    "params": {"lr": "0.1", "model.name": "res'net"},
+    "params": {"lr": "0.1", "model.name": "res'net", "path": "C:\\new\\"},
     "tags": {"mlflow.user": "ada", "team": "blue"},
     "info": {"status": "FINISHED", "run_name": "A run", "start_time": 1000},
 }
@@ -28,6 +28,7 @@ RUN: dict[str, dict[str, Any]] = {
         "metrics.`a b` != 3 AND tags.team LIKE 'b%'",
         "params.`model.name` = 'res''net'",
         "params.model.name LIKE 'res_net'",
+        "params.path LIKE '%\\%' AND params.path = 'C:\\new\\'",
         "tags.mlflow.user = 'ada'",
         "attributes.status = 'FINISHED'",
         "status = 'FINISHED' and attribute.run_name ILIKE 'a r%'",
