@@ -114,16 +114,16 @@ def _parse_batch(batch: Batch) -> ParsedBatch:
 def _take_frame(group: _Group, payload: bytes) -> None:
     """Raises `DamagedFrame` when the frame holds no record that could be named."""
     fields = _unpack(payload)
-    match fields:
-        case [int(seq), kind, time_ms, body] if 0 < seq < 2**63:
-            group.take(seq, kind, time_ms, body)
-        case [int(seq), *_] if 0 < seq < 2**63:
-            group.refused.append(Refusal(seq, "a record is [seq, kind, time_ms, body]"))
-        case _:
-            raise DamagedFrame("a frame without a sequence number")
+    seq = fields[0] if isinstance(fields, list) and fields else None
+    if type(seq) is not int or not 0 < seq < 2**63:
+        raise DamagedFrame("a frame without a sequence number")
+    if len(fields) == 4:
+        group.take(*fields)
+    else:
+        group.refused.append(Refusal(seq, "a record is [seq, kind, time_ms, body]"))
 
 
-def _unpack(payload: bytes) -> object:
+def _unpack(payload: bytes) -> Any:
     try:
         return ormsgpack.unpackb(payload)
     except ormsgpack.MsgpackDecodeError as error:

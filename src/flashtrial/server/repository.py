@@ -229,7 +229,7 @@ class Repository:
             changed: set[str] = set()
             try:
                 results += self._do(works, changed)
-            except sqlite3.Error as error:  # the others in the group may do better
+            except (sqlite3.Error, ValueError, OverflowError) as error:  # the others in the group may do better
                 count = 1 if isinstance(works, _Alone) else len(works)
                 logger.warning("could not commit %d requests: %s", count, error, extra={"action": "commit_failed"})
                 results += [error] * count

@@ -13,7 +13,7 @@ from flashtrial.core import sqlite
 from flashtrial.protocol.records import RecordKind
 from flashtrial.server.ingest_body import ParsedBatch
 from flashtrial.server.records import StoredRecord, parse_record
-from flashtrial.server.run_facts import RunFacts, fold
+from flashtrial.server.run_facts import Change, RunFacts, ended_by_guests, fold
 from flashtrial.server.schema import MIGRATIONS
 from flashtrial.server.series_views import SeriesQuery, points_of, seen
 from flashtrial.server.storage import run_rows
@@ -22,13 +22,13 @@ from flashtrial.server.storage.point_store import Tail, seal
 
 pytestmark = pytest.mark.unit
 
-writers = st.sampled_from(["w1", "w2", "w3"])
+GUEST = "w3"
+writers = st.sampled_from(["w1", "w2", GUEST])
 small = st.integers(0, 9)
 states = st.fixed_dictionaries(
     {"status": st.sampled_from(["running", "failed", "finished"])},
     optional={
         "resumed": st.booleans(),
-        "guest": st.booleans(),
         "config": st.dictionaries(st.sampled_from("ab"), small),
     },
 )
@@ -42,11 +42,19 @@ histories = st.lists(st.tuples(writers, st.integers(1, 9), bodies), min_size=1, 
 
 
 def _records(history: list[tuple[str, int, tuple[str, dict[str, object]]]]) -> list[tuple[str, StoredRecord]]:
-    """The history as records, each with its writer; numbers ascend by writer, times need not."""
+    """The history as records, each with its writer, of which the last is a guest; numbers ascend, times need not."""
     found: list[tuple[str, StoredRecord]] = []
     for place, (writer, time_ms, (kind, body)) in enumerate(history, 1):
-        found.append((writer, parse_record(place, kind, time_ms, body)))
+        told = {**body, "guest": True} if kind == "state" and writer == GUEST else body
+        found.append((writer, parse_record(place, kind, time_ms, told)))
     return found
+
+
+def _folded(changes: list[Change]) -> RunFacts:
+    """What all changes together make of the run."""
+    facts = fold("r", changes)
+    has_owner = any(change.kind is RecordKind.STATE and change.writer != GUEST for change in changes)
+    return facts if has_owner else ended_by_guests(facts, changes)
 
 
 @contextlib.contextmanager
@@ -90,7 +98,7 @@ def test_any_order_of_arrival_and_any_sealing_give_the_same_run(
         query = SeriesQuery("r", "x", limit=None)
         assert sorted(points_of(seen(other, query))) == sorted(points_of(seen(plain, query)))
         changes = run_rows.changes_of(other, 1)
-        assert replace(_facts(other), name="r") == replace(fold("r", changes), name="r")
+        assert replace(_facts(other), name="r") == replace(_folded(changes), name="r")
         assert _facts(plain) == _facts(other)
         stored = [change for change in changes if change.kind in RecordKind]
         assert len(stored) == sum(kind != "metric" for _, _, (kind, _) in history)

@@ -41,18 +41,20 @@ class _Points:
 def _alike(records: Iterable[PointsRecord]) -> dict[tuple[SeriesKind, tuple[str, ...]], list[PointsRecord]]:
     """Records with the same names: training loops log the same few again and again."""
     found: dict[tuple[SeriesKind, tuple[str, ...]], list[PointsRecord]] = {}
+    group: list[PointsRecord] = []
     for record in records:
-        found.setdefault((record.kind, record.names), []).append(record)
+        if not group or record.names is not group[-1].names or record.kind is not group[-1].kind:
+            group = found.setdefault((record.kind, record.names), [])
+        group.append(record)
     return found
 
 
 def _columns(group: Sequence[PointsRecord], width: int) -> list[Columns]:
     """For each of the names, its points."""
-    seqs = np.array([record.seq for record in group], np.int64)
-    steps = np.array([record.step for record in group], np.int64)
-    times_ms = np.array([record.time_ms for record in group], np.int64)
-    values = np.array([record.values for record in group], np.float64).reshape(len(group), width)
-    return [Columns(seqs, steps, times_ms, np.ascontiguousarray(values[:, place])) for place in range(width)]
+    seqs, times_ms, _, steps, _, values = zip(*group, strict=True)
+    shared = np.array(seqs, np.int64), np.array(steps, np.int64), np.array(times_ms, np.int64)
+    by_name = np.array(values, np.float64).reshape(len(group), width)
+    return [Columns(*shared, np.ascontiguousarray(by_name[:, place])) for place in range(width)]
 
 
 def _store_series(connection: sqlite3.Connection, points: _Points, *, is_alone: bool) -> None:
