@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flashtrial.cli.main import app
+from flashtrial.core.errors import FlashtrialError
 from flashtrial.protocol.records import encode_record
 from flashtrial.server.exchange.archive import DamagedExport
 from flashtrial.server.exchange.backups import back_up
@@ -235,6 +236,25 @@ def test_an_export_that_was_cut_off_says_so(filled: ServerSettings, tmp_path: Pa
         export_runs(filled, tmp_path / "out", Format.JSON)
     with pytest.raises(DamagedExport, match="was not finished: export it again"):
         import_runs(ServerSettings(tmp_path / "other"), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"[]",
+        b"null",
+        b'{"format": 1, "is_whole": true}',
+        b'{"format": 1, "is_whole": true, "files": [], "blobs": 5}',
+        b'{"format": 1, "is_whole": true, "files": {"records.ndjson": 1}, "blobs": []}',
+        b'{"format": 2, "is_whole": true}',
+    ],
+)
+def test_a_list_that_says_nothing_we_know_is_refused(exports: dict[Format, Path], tmp_path: Path, said: bytes) -> None:
+    shutil.copytree(exports[Format.JSON], tmp_path / "out")
+    (tmp_path / "out" / "export.json").write_bytes(said)
+    with pytest.raises(FlashtrialError, match=r"export\.json is (damaged: copy|of format 2, .* upgrade)"):
+        import_runs(ServerSettings(tmp_path / "other"), tmp_path / "out")
+    assert not (tmp_path / "other").exists()
 
 
 def test_what_was_changed_on_purpose_goes_in_without_the_list(filled: ServerSettings, tmp_path: Path) -> None:

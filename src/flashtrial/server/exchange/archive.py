@@ -114,8 +114,13 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     try:
         said = orjson.loads(path.read_bytes())
-        number, is_whole = said["format"], said["is_whole"]
-    except (ValueError, KeyError, TypeError) as error:
+        number, is_whole = int(said["format"]), bool(said["is_whole"])
+        if number == _FORMAT and is_whole:
+            listed = {
+                str(name): {"size": facts["size"], "sha256": facts["sha256"]} for name, facts in said["files"].items()
+            }
+            said = {"files": listed, "blobs": [str(sha256) for sha256 in said["blobs"]]}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedExport(f"{path} is damaged: copy or export it again") from error
     if number > _FORMAT:
         raise ExportFromTheFuture(f"{path} is of format {number}, this flashtrial knows {_FORMAT}: upgrade flashtrial")
