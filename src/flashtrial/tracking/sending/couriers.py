@@ -234,5 +234,3 @@ class Couriers:
         if destination.name == FILES:
             return FileBackend(self._outbox, find, self._destinations, refuse)
         return LateBackend(destination.name, lambda: load_backend(destination.name, self._home, self._environment))
-
-
