@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -144,12 +145,17 @@ def test_a_git_that_hangs_is_ended_with_what_it_started_and_the_rest_is_said(rep
     wait_until(lambda: not any(is_alive(pid) for pid in pids.read_text().split()), what="git and its child to go")
 
 
+def facts_of(lab: Lab) -> list[Any]:
+    return [record.body["value"] for record in lab.records() if record.kind == "data"]
+
+
 def test_a_short_run_has_its_facts_also_where_git_hangs(lab: Lab, tmp_path: Path) -> None:
     hanging = put_in_the_way(tmp_path, "sleep 600")
     ended = lab.run(
         "import flashtrial\nflashtrial.init(settings={'finish_timeout_s': 0})", FLASHTRIAL_FACTS="1", **hanging
     )
     assert ended.status == 0, ended
-    [facts] = [record.body["value"] for record in lab.records() if record.kind == "data"]
+    wait_until(lambda: bool(facts_of(lab)), what="the facts")
+    [facts] = facts_of(lab)
     assert facts["python"]["executable"] == sys.executable
     assert "git" not in facts
