@@ -121,16 +121,19 @@ def test_an_outage_of_an_hour_is_waited_out_with_waits_that_grow_to_half_a_minut
     backend = MemoryBackend(before=before)
     sync = Sync(outbox, backend, clock, rng=random.Random(1))
     journal = new_journal("wr_1")
+    polls = set[float]()
     for second in range(3700):
         journal.append("metric", {"values": {"x": float(second)}}, 1000 * second)  # the training goes on
         for _ in range(4):
             sync.step()
+            polls.add(sync.poll_s)
             clock.advance(0.25)
     while sync.step():
         pass
     assert seqs(backend) == list(range(1, 3701))
     pauses = [later - sooner for sooner, later in itertools.pairwise(asked_at)]
     during = [pause for pause, at in zip(pauses, asked_at, strict=False) if at - asked_at[0] < 3500]
+    assert (min(polls), max(polls)) == (0.05, 0.5), "who waits does not look twenty times a second"
     assert max(during) <= 30.5, "the server is not left alone for longer, once it is there again"
     assert 120 < len(during) < 600, "and is not stormed while it is not"
     first = next(at for at in asked_at if at - asked_at[0] >= 3600)

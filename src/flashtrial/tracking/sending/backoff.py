@@ -19,6 +19,11 @@ class Backoff:
     def is_waiting(self) -> bool:
         return self._failures > 0 and self._clock.monotonic() < self._not_before
 
+    @property
+    def left_s(self) -> float:
+        """How long it is until then; 0 when nothing failed."""
+        return max(self._not_before - self._clock.monotonic(), 0.0) if self._failures else 0.0
+
     def failed(self, retry_after_s: float | None) -> None:
         """Wait as long as the destination asked for, else with full jitter up to 30 s."""
         wait_s = full_jitter_s(self._failures, rng=self._rng) if retry_after_s is None else retry_after_s

@@ -83,7 +83,7 @@ class Courier:
                     has_sent = self.sync.step()
                     self.is_idle = not has_sent and self.sync.is_idle()
                 if not has_sent:
-                    self._ending.wait(POLL_S)
+                    self._ending.wait(self.sync.poll_s)
             with self.at_work:
                 if self._has_last_round:
                     self.sync.last_round()
@@ -127,7 +127,7 @@ class Couriers:
         self._state.say_status()
         try:
             while not stop.is_set() and not self._is_all_done():
-                stop.wait(POLL_S)
+                stop.wait(min((courier.sync.poll_s for courier in self._couriers.values()), default=POLL_S))
         except BaseException:
             for courier in self._couriers.values():
                 courier.ask_to_end(has_last_round=False)

@@ -24,6 +24,7 @@ from flashtrial.tracking.sending.settlement import REQUEST_BYTES, settle, settle
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.05
+OUTAGE_POLL_S = 0.5  # while it waits after failures: a look costs milliseconds, and an outage lasts
 LOOK_ROUND_EVERY_S = 1.0
 
 
@@ -92,6 +93,11 @@ class Sync:
             self._note(None)
         return has_sent
 
+    @property
+    def poll_s(self) -> float:
+        """How long to wait before the next step, after one that had nothing to send."""
+        return min(max(self._backoff.left_s, POLL_S), OUTAGE_POLL_S)
+
     def is_idle(self) -> bool:
         """Whether nothing is pending and no writer lives that could bring more."""
         self._feeds.refresh()
@@ -105,7 +111,7 @@ class Sync:
                 continue
             if self.is_idle():
                 return
-            stop.wait(POLL_S)
+            stop.wait(self.poll_s)
         self.last_round()
 
     def last_round(self) -> None:
