@@ -23,7 +23,7 @@ from flashtrial.tracking.journal.outbox import is_locked, lock_path
 from flashtrial.tracking.journal.reader import JournalReader
 from flashtrial.tracking.journal.sync_start import ensure_sync_process
 from testkit import wait_until
-from testkit.leaks import processes_of_home
+from testkit.leaks import kill_all, processes_of_home
 from testkit.tracking_server import TrackingClient, tracking_server
 
 TIMEOUT_S = 45
@@ -81,17 +81,13 @@ class Lab:
 
     def _nothing_is_left(self) -> bool:
         left = processes_of_home(self.home)
-        for process in left:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
+        kill_all(left)
         return not left and not is_locked(lock_path(self.outbox), shared=False)
 
     def end_started(self) -> None:
         """End every process of the sessions that `start` began, grandchildren too."""
         sessions = {process.pid for process in self._started}
-        for member in _members_of(sessions):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.kill()
+        kill_all(_members_of(sessions))
         for process in self._started:
             process.kill()
             process.wait(TIMEOUT_S)

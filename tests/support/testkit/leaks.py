@@ -2,21 +2,23 @@
 
 A process is ours when it descends from this one, or when it carries a ``FLASHTRIAL_HOME`` inside this run's temporary
 directory: so that a detached process, which is nobody's child any more, is found as well. A file in /dev/shm is ours
-when it is new and no living process of somebody else has it open.
+when it is new and no living process of somebody else has it open. Of a semaphore nobody can tell whose it was when
+nobody has it open; where several of these processes run side by side, semaphores are left to those that run alone.
 """
 
 import contextlib
 import gc
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 _SHARED_MEMORY = Path("/dev/shm")
-_SEGMENTS = ("psm_", "sem.", "torch_", "flashtrial")  # as Python, torch and we name them; others use the folder as well
+# as Python, torch and we name them; others use the folder as well
+_SEGMENTS = ("psm_", "torch_", "flashtrial", *(() if "PYTEST_XDIST_WORKER" in os.environ else ("sem.",)))
 _DESCRIPTORS = Path("/proc/self/fd")
 _COUNTED = re.compile(r"socket:|pipe:|/memfd:|anon_inode:\[?pidfd|/dev/shm/")
 
@@ -47,15 +49,21 @@ def holdings(scratch: Path) -> Holdings:
 
 def end_processes_beyond(before: Holdings, scratch: Path) -> None:
     """End what was started since `before`, so that one module's leak does not become the next one's."""
-    for process in frozenset(_processes(scratch)) - before.processes:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
+    kill_all(frozenset(_processes(scratch)) - before.processes)
 
 
 def processes_of_home(home: Path) -> list[psutil.Process]:
     """The living processes, this one apart, whose FLASHTRIAL_HOME is `home`: those that belong to nobody as well."""
     others = (process for process in psutil.process_iter() if process.pid != os.getpid())
     return [process for process in others if _home_of(process) == str(home) and _is_alive(process)]
+
+
+def kill_all(processes: Iterable[psutil.Process]) -> None:
+    """SIGKILL to each, but to no tracker of multiprocessing's: it ends after those whose semaphores it removes."""
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            if "multiprocessing.resource_tracker" not in " ".join(process.cmdline()):
+                process.kill()
 
 
 def _is_alive(process: psutil.Process) -> bool:
