@@ -17,7 +17,7 @@ from flashtrial.tracking.runs.run import Run
 from testkit.journals import bodies
 
 torch = pytest.importorskip("torch")
-pytestmark = [pytest.mark.integration, pytest.mark.heavy]
+pytestmark = [pytest.mark.integration, pytest.mark.heavy, pytest.mark.timeout(180)]
 
 
 @pytest.fixture
