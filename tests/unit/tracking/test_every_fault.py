@@ -1,7 +1,7 @@
 """Every system call and every request of writer and sync process fails once, the k-th for k = 1, 2, 3 …
 
 `testkit.faults` makes them fail; a limit on the size of files makes each write fail at each byte. After each fault: all
-that was acknowledged is stored once, whatever was said to have failed is not, and nothing is left behind. The integration
+that was acknowledged is stored once, whatever was said to have failed is not, and nothing is left behind. Integration
 tests have each write and fsync (`test_disks_that_fail.py`), and files on their way (`test_every_fault_of_files.py`).
 """
 
