@@ -100,6 +100,24 @@ def test_a_journal_is_kept_until_the_death_of_its_writer_was_heard(outbox: Path)
     assert sync.is_idle()
 
 
+def test_whoever_waits_to_be_heard_looks_twice_a_second(outbox: Path) -> None:
+    backend, clock = ListeningBackend(is_down=True), FakeClock()
+    journal_of(outbox).close()
+    sync = Sync(outbox, backend, clock)
+    polls = set[float]()
+    for _ in range(2000):
+        drain(sync)
+        polls.add(sync.poll_s)
+        clock.advance(sync.poll_s)
+    assert max(polls) == 0.5
+    backend.is_down = False
+    for _ in range(100):
+        drain(sync)
+        clock.advance(sync.poll_s)
+    assert len(backend.of(alive=False)) == 1
+    assert sync.poll_s == 0.05
+
+
 def test_what_cannot_be_told_holds_up_no_record(outbox: Path) -> None:
     backend = ListeningBackend(is_down=True)
     journal = journal_of(outbox)

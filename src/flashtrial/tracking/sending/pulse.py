@@ -42,6 +42,11 @@ class Pulse:
         self._next_beat = 0.0
         state.listens(name, wants=True)
 
+    @property
+    def wait_s(self) -> float:
+        """How long nothing is told, after failures."""
+        return self._backoff.left_s
+
     def tell(self, *, farewells: bool) -> None:
         """Tell of the living, every 15 s, and with `farewells` of those that are gone and of whom all was sent."""
         if self._backoff.is_waiting or not self._is_heard:

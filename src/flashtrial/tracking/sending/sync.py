@@ -96,7 +96,8 @@ class Sync:
     @property
     def poll_s(self) -> float:
         """How long to wait before the next step, after one that had nothing to send."""
-        return min(max(self._backoff.left_s, POLL_S), OUTAGE_POLL_S)
+        pulse_s = self._pulse.wait_s if self._pulse is not None else 0.0
+        return min(max(self._backoff.left_s, pulse_s, POLL_S), OUTAGE_POLL_S)
 
     def is_idle(self) -> bool:
         """Whether nothing is pending and no writer lives that could bring more."""
