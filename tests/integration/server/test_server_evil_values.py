@@ -171,9 +171,9 @@ QUERIES: dict[str, dict[str, str]] = {
     "/api/runs/statistics": {"runId": "1", "logName": "k"},
     "/api/runs/compare": {"runIds": "1", "logName": "k"},
     f"{MLFLOW}/experiments/get": {"experiment_id": EXPERIMENT},
-    f"{MLFLOW}/experiments/get-by-name": {"experiment_name": "x"},
+    f"{MLFLOW}/experiments/get-by-name": {"experiment_name": "asked for by name, and never renamed"},
     f"{MLFLOW}/experiments/search": {"max_results": "1", "filter": "", "view_type": "ALL", "page_token": "0"},
-    f"{MLFLOW}/metrics/get-history": {"run_id": RUN, "metric_key": "k", "max_results": "1", "page_token": "0"},
+    f"{MLFLOW}/metrics/get-history": {"run_id": RUN, "metric_key": "k", "max_results": "1", "page_token": ""},
     f"{MLFLOW}/metrics/get-history-bulk-interval": {
         "run_ids": RUN,
         "metric_key": "k",
@@ -212,6 +212,9 @@ class Attacked:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
     with tracking_server(tmp_path_factory.mktemp("evil") / "home") as client:
+        named = as_json({"name": "asked for by name, and never renamed"})
+        created = client.request("POST", f"{MLFLOW}/experiments/create", named, {"Content-Type": "application/json"})
+        assert created.status == 200, created.body
         yield Attacked(client)
 
 
