@@ -42,3 +42,10 @@ def test_without_our_server_it_is_the_address_of_the_first_other(
     assert page_of(writer(tmp_path, backends=["mlflow", "pluto"])) == "http://ml"
     assert page_of(writer(tmp_path, backends="pluto")).startswith("https://pluto-api.")
     assert destinations_of(writer(tmp_path, backends="pluto")) == [Destination("pluto")]
+
+
+def test_a_password_in_the_address_of_another_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://joe:p@ss@hub.example/joe/x.mlflow?at=a@b")
+    monkeypatch.setenv("PLUTO_URL_API", "https://joe@pluto.example:8")
+    assert page_of(writer(tmp_path, backends="mlflow")) == "https://hub.example/joe/x.mlflow?at=a@b"
+    assert page_of(writer(tmp_path, backends="pluto")) == "https://pluto.example:8"

@@ -1,5 +1,6 @@
 """Where a run can be looked at: its page at flashtrial's own server, or else the address of where its records go."""
 
+import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote
@@ -14,6 +15,7 @@ _SERVERS: Final = {
     "mlflow": ("MLFLOW_TRACKING_URI", "http://localhost:5002"),
     "pluto": ("PLUTO_URL_API", "https://pluto-api.trainy.ai"),
 }
+_USER_INFO: Final = re.compile(r"(?<=://)[^/?#]*@")
 
 
 def page_of(writer: RunWriter) -> str:
@@ -38,5 +40,6 @@ def destinations_of(writer: RunWriter) -> list[Destination]:
 
 
 def _address(name: str, environment: Mapping[str, str]) -> str:
+    """Without a user and a password: it is printed, and goes into answers."""
     variable, default = _SERVERS[name]
-    return environment.get(variable) or default
+    return _USER_INFO.sub("", environment.get(variable) or default)
