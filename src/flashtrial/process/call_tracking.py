@@ -65,13 +65,15 @@ class CallTracking:
         if run not in self._touched:
             self._touched[run] = None
             self.learned(run.secrets)
-            if self._tell is not None:
-                self._tell(run.run_id)
+            tell = self._tell  # the call may end meanwhile
+            if tell is not None:
+                tell(run.run_id)
 
     def learned(self, secrets: Sequence[str]) -> None:
         """A run has these secrets; between calls nobody needs to know."""
-        if secrets and self._hide is not None:
-            self._hide(secrets)
+        hide = self._hide  # the call may end meanwhile
+        if secrets and hide is not None:
+            hide(secrets)
 
     def end(self, error: BaseException | None, *, ends_runs: bool) -> tuple[RunNote, ...]:
         """The call is over: how the runs stand that it touched, the newest first.
