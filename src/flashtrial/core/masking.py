@@ -26,6 +26,7 @@ _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _BETWEEN: Final = re.compile(r"[^a-z0-9]+")
 # A value under the bare name `token` is one when it looks like one: a word of a vocabulary does not.
 _TOKEN_LIKE: Final = re.compile(r"(?=\S*\d)[\w.+/=-]{16,}")
+_BASE64_KEY: Final = re.compile(r"(?=.*\d)(?=.*[a-z])(?=.*[A-Z])[A-Za-z0-9+/]{40,}={0,2}")
 
 _FORMATS: Final = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
@@ -118,7 +119,12 @@ def _is_secret_variable(name: str, value: str) -> bool:
     if name.upper().endswith(_VARIABLES):
         return True
     # PWD is a directory, and what says where a secret lies is none
-    return name != "PWD" and is_secret_name(name) and not value.startswith(("/", "~"))
+    return name != "PWD" and is_secret_name(name) and not _is_path(value)
+
+
+def _is_path(value: str) -> bool:
+    """Whether it says where a secret lies; a key in base 64 may begin like a path."""
+    return value.startswith(("/", "~")) and _BASE64_KEY.fullmatch(value) is None
 
 
 def _parts(value: str) -> Iterator[str]:
@@ -128,7 +134,7 @@ def _parts(value: str) -> Iterator[str]:
 
 def _hidden_texts(value: Any, *, is_hidden: bool = False) -> Iterator[str]:
     if isinstance(value, str):
-        if is_hidden and value != MASK:
+        if is_hidden and value.strip("*") and not _is_path(value):
             yield value
     elif isinstance(value, Mapping):
         for name, inner in value.items():

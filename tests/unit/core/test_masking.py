@@ -170,6 +170,12 @@ def test_secrets_of_a_config_are_the_texts_that_are_masked_in_it_for_their_names
     }  # fmt: skip
 
 
+def test_what_says_where_a_secret_lies_and_what_is_masked_already_are_left_alone_elsewhere() -> None:
+    assert secrets_of_config({"pwd": "/workspace", "ssh_key": "~/.ssh/id_rsa", "api_key": "*" * 10}) == set()
+    key = "/" + "aB3+" * 10
+    assert secrets_of_config({"secret_key": key}) == {key}
+
+
 def test_a_bare_token_is_masked_where_it_looks_like_one() -> None:
     assert masked_config({"token": "0a1b2c3d4e5f6a7b8c9d"}) == {"token": MASK}
     for word in ("<s>", "hello", "a sentence of many words 1"):
