@@ -11,7 +11,7 @@ import pytest
 
 from flashtrial.protocol.records import JsonValue
 from flashtrial.tracking.capture import git_state as git
-from flashtrial.tracking.capture.git_state import MAX_DIFF_BYTES, git_state
+from flashtrial.tracking.capture.git_state import MARGIN_BYTES, MAX_DIFF_BYTES, git_state
 from flashtrial.tracking.capture.masking import Masks
 from testkit import wait_until
 
@@ -43,6 +43,17 @@ def state_of(directory: Path, **more: str) -> Mapping[str, JsonValue]:
     state = git_state(directory, {**os.environ, **more}, Masks())
     assert state is not None
     return state
+
+
+def check_slow_git(directory: Path, path: Mapping[str, str], expected: Mapping[str, JsonValue]) -> None:
+    """Whether `expected` is what it says with a patience that ends soon; a busy machine may need a longer one."""
+    said: Mapping[str, JsonValue] = {}
+    for patience_s in (0.5, 2.0, 10.0):
+        state = git_state(directory, {**os.environ, **path}, Masks(), patience_s) or {}
+        said = {name: state.get(name) for name in expected}
+        if said == expected:
+            return
+    assert said == expected
 
 
 def put_in_the_way(tmp_path: Path, script: str) -> dict[str, str]:
@@ -134,14 +145,26 @@ def test_of_a_diff_without_end_only_so_much_is_read(
     assert int(str(state["diff_cut_bytes"])) >= 1_000_000 - MAX_DIFF_BYTES
 
 
+def test_a_diff_that_is_not_said_to_its_end_lacks_its_last_part(repository: Path, tmp_path: Path) -> None:
+    halting = put_in_the_way(
+        tmp_path,
+        f'case "$*" in *ext-diff*) yes | head -c {MARGIN_BYTES + 10}; exec sleep 600;; *) exec "$git" "$@";; esac',
+    )
+    check_slow_git(repository, halting, {"diff": "y\n" * 5, "diff_cut_bytes": MARGIN_BYTES})
+
+
+def test_a_git_from_before_diffs_could_be_relative_tells_a_diff(repository: Path, tmp_path: Path) -> None:
+    old = put_in_the_way(tmp_path, 'case "$*" in *--no-relative*) exit 129;; *) exec "$git" "$@";; esac')
+    (repository / "train.py").write_text("lr = 0.2\n")
+    assert "+lr = 0.2" in str(state_of(repository, **old)["diff"])
+
+
 def test_a_git_that_hangs_is_ended_with_what_it_started_and_the_rest_is_said(repository: Path, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     hanging = put_in_the_way(
         tmp_path, f'case "$*" in *status*) sleep 600 & echo $! $$ >{pids}; wait;; *) exec "$git" "$@";; esac'
     )
-    state = git_state(repository, {**os.environ, **hanging}, Masks(), patience_s=1.0)
-    assert state is not None
-    assert (state["branch"], state["dirty"], state["diff"]) == ("topic", None, None)
+    check_slow_git(repository, hanging, {"root": str(repository), "branch": "topic", "dirty": None, "diff": None})
     wait_until(lambda: not any(is_alive(pid) for pid in pids.read_text().split()), what="git and its child to go")
 
 

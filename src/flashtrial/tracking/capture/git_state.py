@@ -24,8 +24,9 @@ MARGIN_BYTES: Final = 4 * 1024  # beyond the cut, so that a secret that lies acr
 MAX_READ_BYTES: Final = 64 * 1024 * 1024  # what is longer is not counted to its end
 
 _QUIET: Final = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_PAGER": "cat", "LC_ALL": "C"}
-_SAFE: Final = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "diff.external=")
-_DIFF: Final = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "HEAD")
+_SETTINGS: Final = ("core.fsmonitor=false", "core.hooksPath=/dev/null", "diff.external=", "diff.relative=false")
+_SAFE: Final = tuple(word for setting in _SETTINGS for word in ("-c", setting))
+_DIFF: Final = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD")
 _CHUNK_BYTES: Final = 64 * 1024
 _LAST_LOOK_S: Final = 0.5
 
@@ -61,8 +62,13 @@ def _diff(answer: "_Answer | None", masks: Masks) -> dict[str, JsonValue]:
     if answer is None or not (answer.data or answer.is_whole):
         return {"diff": None, "diff_cut_bytes": 0}
     shown = masks.masked(answer.data.decode("utf-8", "backslashreplace")).encode()
+    if not answer.is_all:  # where the data ends, there may be half a secret
+        shown = shown[:-MARGIN_BYTES]
+        if not shown:
+            return {"diff": None, "diff_cut_bytes": 0}
     kept = shown if answer.size_bytes <= MAX_DIFF_BYTES else shown[:MAX_DIFF_BYTES]
-    return {"diff": kept.decode("utf-8", "ignore"), "diff_cut_bytes": max(answer.size_bytes - MAX_DIFF_BYTES, 0)}
+    cut_bytes = max(answer.size_bytes - MAX_DIFF_BYTES, 0 if answer.is_all else MARGIN_BYTES)
+    return {"diff": kept.decode("utf-8", "ignore"), "diff_cut_bytes": cut_bytes}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,11 @@ class _Answer:
     data: bytes
     size_bytes: int
     is_whole: bool
+
+    @property
+    def is_all(self) -> bool:
+        """Whether `data` is all that git had to say."""
+        return self.is_whole and len(self.data) == self.size_bytes
 
 
 @dataclass(frozen=True, slots=True)
