@@ -1,9 +1,11 @@
 """The parent's side of output capture: what one call wrote, bounded, and the pipe it comes through."""
 
+import array
 import contextlib
 import fcntl
 import logging
 import os
+import termios
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
@@ -91,7 +93,6 @@ class OutputPipe:
         self.read_end, self.write_end = os.pipe2(os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
         os.set_blocking(self.read_end, False)
         self.ended = False
-        self._read = b""
 
     def close_write_end(self) -> None:
         """The child has its own by now; with ours closed the pipe ends when the last writer is gone.
@@ -107,7 +108,6 @@ class OutputPipe:
 
         At most what the pipe can hold is taken: all that was written before, though somebody goes on writing.
         """
-        self._hand_on()
         room: int | None = None
         while not self.ended and (room is None or room > 0):
             try:
@@ -119,23 +119,23 @@ class OutputPipe:
             room = (_capacity(self.read_end) if room is None else room) - len(data)
             self.ended = not data
 
-    def take_one(self, meanwhile: Callable[[], None] | None = None) -> None:
+    def take_one(self, before: Callable[[], None] | None = None) -> None:
         """Take one chunk; for an event loop, so that a flood of output does not starve everything else.
 
-        `meanwhile` is called when the chunk is read and not handed on: whatever the child said before it wrote it is
-        there to be heard by then.
+        `before` is called when it is known how much is there, and nothing is read: of a child that names a run when
+        all has been read, and writes after it, whatever is said by then was said before the chunk was written.
         """
+        size_bytes = _unread_bytes(self.read_end)
+        if before is not None:
+            before()
+        if self.ended:
+            return
         with contextlib.suppress(BlockingIOError):
-            self._read = os.read(self.read_end, _CHUNK_BYTES)
-            self.ended = not self._read
-            if meanwhile is not None:
-                meanwhile()
-            self._hand_on()
-
-    def _hand_on(self) -> None:
-        data, self._read = self._read, b""
-        if data:
-            self._sink(data)
+            # nothing is there: it has ended, or somebody has taken it
+            data = os.read(self.read_end, min(size_bytes or _CHUNK_BYTES, _CHUNK_BYTES))
+            self.ended = not data
+            if data:
+                self._sink(data)
 
     def redirect(self, sink: Callable[[bytes], None]) -> None:
         """From now on what comes is late, and goes elsewhere."""
@@ -148,6 +148,12 @@ class OutputPipe:
                 os.close(end)
         self.read_end = self.write_end = -1
         self.ended = True
+
+
+def _unread_bytes(pipe: int) -> int:
+    unread = array.array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, unread)
+    return unread[0]
 
 
 def _capacity(pipe: int) -> int:

@@ -3,6 +3,7 @@
 import os
 
 from flashtrial.process.output import OutputPipe
+from flashtrial.process.readiness import is_readable
 
 
 def test_draining_ends_although_somebody_goes_on_writing() -> None:
@@ -38,7 +39,7 @@ def test_a_closed_pipe_has_nothing_to_drain() -> None:
     pipe.close()
 
 
-def test_what_is_heard_while_a_chunk_is_read_decides_where_the_chunk_goes() -> None:
+def test_what_is_heard_before_a_chunk_is_read_decides_where_the_chunk_goes() -> None:
     before: list[bytes] = []
     after: list[bytes] = []
     pipe = OutputPipe(before.append)
@@ -48,7 +49,24 @@ def test_what_is_heard_while_a_chunk_is_read_decides_where_the_chunk_goes() -> N
     pipe.close()
 
 
-def test_a_chunk_that_was_read_comes_before_what_is_drained_meanwhile() -> None:
+def test_nothing_is_heard_between_the_reading_of_a_chunk_and_its_handing_on() -> None:
+    """A child that waits until all is read, and says then where the next goes, does not take along what came before."""
+    heard: list[bytes] = []
+    pipe = OutputPipe(heard.append)
+    os.write(pipe.write_end, b"of the first")
+
+    def look() -> None:
+        assert is_readable(pipe.read_end), "the child would go on"
+        os.write(pipe.write_end, b"of the second")
+
+    pipe.take_one(look)
+    assert heard == [b"of the first"]
+    pipe.take_one()
+    assert heard == [b"of the first", b"of the second"]
+    pipe.close()
+
+
+def test_what_is_drained_before_a_chunk_is_read_comes_once_and_in_order() -> None:
     heard: list[bytes] = []
     pipe = OutputPipe(heard.append)
     os.write(pipe.write_end, b"first")
@@ -58,5 +76,7 @@ def test_a_chunk_that_was_read_comes_before_what_is_drained_meanwhile() -> None:
         pipe.drain()
 
     pipe.take_one(answered)
-    assert heard == [b"first", b"second"]
-    pipe.close()
+    assert b"".join(heard) == b"firstsecond"
+    assert not pipe.ended
+    pipe.take_one(pipe.close)
+    assert pipe.ended

@@ -55,7 +55,7 @@ from flashtrial.protocol.child import (
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _OOM_SCORE: Final = "500"
-_RUN_CHANGE_S: Final = 0.1
+_RUN_CHANGE_S: Final = 0.5
 
 
 class CallCancelled(BaseException):
