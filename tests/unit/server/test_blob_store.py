@@ -150,6 +150,20 @@ def test_content_of_unknown_size_is_kept_by_its_hash_or_not_at_all(tmp_path: Pat
     assert list((tmp_path / "partial").iterdir()) == []
 
 
+def test_a_store_that_starts_beside_another_leaves_what_comes_in_there_and_removes_what_the_dead_left(
+    tmp_path: Path,
+) -> None:
+    store = store_at(tmp_path)
+    left = tmp_path / "partial" / "incoming-of-the-dead"
+    left.write_bytes(b"half")
+    with store.incoming() as incoming:
+        incoming.write(b"under way")
+        store_at(tmp_path)
+        key = incoming.commit()
+    assert stored(store, key) == b"under way"
+    assert not left.exists()
+
+
 def test_two_that_bring_the_same_at_once_leave_one_blob(tmp_path: Path) -> None:
     store = store_at(tmp_path)
     content = os.urandom(200_000)

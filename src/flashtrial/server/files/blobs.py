@@ -99,10 +99,13 @@ class BlobStore:
         self._wanted: dict[str, float] = {}  # blobs that a second client found here, and when
 
     def start(self) -> None:
-        """Make the folders, remove uploads that nobody went on with for a week, and count what is there."""
+        """Make the folders, remove uploads that nobody went on with for a week, and count what is there.
+
+        What comes in meanwhile goes on, in this process and in others: an import runs beside a server.
+        """
         files.ensure_private_dir(self._partial)
         for path in self._partial.glob("incoming-*"):
-            path.unlink(missing_ok=True)
+            _remove_unless_held(path)
         self.sweep()
         used_bytes = sum(path.stat().st_size for path in self._root.glob("*/*"))
         with self._lock:
@@ -213,8 +216,7 @@ class BlobStore:
     @contextlib.contextmanager
     def incoming(self, max_bytes: int | None = None) -> Iterator["Incoming"]:
         """Bytes of which neither hash nor size are known yet; gone at the end of the block unless committed."""
-        path = self._partial / f"incoming-{secrets.token_hex(16)}"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, files.OWNER_ONLY_FILE)
+        path, descriptor = _new_incoming(self._partial)
         incoming = Incoming(self, path, descriptor, min(max_bytes or self.limits.file_bytes, self.limits.file_bytes))
         try:
             yield incoming
@@ -306,6 +308,24 @@ def _is_still(path: Path, descriptor: int) -> bool:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
+
+
+def _new_incoming(folder: Path) -> tuple[Path, int]:
+    """A new file, open and locked."""
+    while True:
+        path = folder / f"incoming-{secrets.token_hex(16)}"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, files.OWNER_ONLY_FILE)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if _is_still(path, descriptor):
+            return path, descriptor
+        os.close(descriptor)  # another process started between the two lines, and took it for a dead one's
+
+
+def _remove_unless_held(path: Path) -> None:
+    """Remove a file of `_new_incoming` whose process is dead."""
+    with contextlib.suppress(FileNotFoundError, BlockingIOError), path.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
 
 
 class Incoming:
