@@ -28,18 +28,19 @@ _BETWEEN: Final = re.compile(r"[^a-z0-9]+")
 _TOKEN_LIKE: Final = re.compile(r"(?=\S*\d)[\w.+/=-]{16,}")
 _BASE64_KEY: Final = re.compile(r"(?=.*\d)(?=.*[a-z])(?=.*[A-Z])[A-Za-z0-9+/]{40,}={0,2}")
 
+# No look ahead from within a word is long: one of a megabyte may begin a format at each of its dashes.
 _FORMATS: Final = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
     r"|(?<![A-Za-z0-9_])(?:"
     r"hf_[A-Za-z0-9]{20,}"
-    r"|sk-(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{20,}"
+    r"|sk-(?=[A-Za-z_-]{0,64}\d)[A-Za-z0-9_-]{20,}"
     r"|gh[opsur]_[A-Za-z0-9]{30,}|github_pat_\w{22,}|glpat-[\w-]{20,}"
     r"|(?:AKIA|ASIA)[0-9A-Z]{16}(?![0-9A-Za-z])"
     r"|xox[abeoprs]-[A-Za-z0-9-]{10,}"
     r"|AIza[\w-]{35}"
     r"|rpa_[A-Za-z0-9]{30,}"
     r"|ft_[\w-]{40,}"
-    r"|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]*"
+    r"|(?:(?<!-)eyJ[\w-]{10,}|eyJ[\w-]{10,256})\.eyJ[\w-]{10,}\.[\w-]*"
     r")"
 )
 _BEARER: Final = re.compile(r"(?i)(?<![a-z0-9_])(bearer )[\w.~+/-]{16,}=*")

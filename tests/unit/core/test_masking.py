@@ -194,3 +194,17 @@ def test_masking_twice_is_masking_once_and_keeps_the_names(config: dict[str, obj
     assert masked_config(once) == once
     assert list(once) == list(config)
     json.dumps(once)
+
+
+@pytest.mark.parametrize("beginning", ["sk-", "-eyJ0eXAiOiJ"])
+def test_a_megabyte_of_beginnings_is_no_secret_and_is_soon_read(beginning: str) -> None:
+    """A search that looks ahead from each of them to the end takes minutes, which the test's own limit ends."""
+    text = beginning * (1_000_000 // len(beginning))
+    assert masked_text(text) == text
+
+
+def test_tokens_behind_a_dash_and_long_heads_of_tokens_are_masked() -> None:
+    token = SECRETS["JSON web token"]
+    long_head = "eyJ" + "aB3" * 1000 + token[token.index(".") :]
+    assert masked_text(f"session-{token} {long_head}") == f"session-{MASK} {MASK}"
+    assert masked_text(f"team-{SECRETS['OpenAI']}") == f"team-{MASK}"
