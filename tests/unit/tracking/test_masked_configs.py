@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from flashtrial.core.masking import MASK
+from flashtrial.tracking.capture.masking import MARGIN_CHARS, Masks
+from flashtrial.tracking.runs.alerts import MAX_TEXT_CHARS, MAX_TITLE_CHARS
+from flashtrial.tracking.runs.endings import MAX_REASON_CHARS
 from testkit.journals import Init, bodies
 
 pytestmark = pytest.mark.unit
@@ -35,6 +38,29 @@ def test_a_secret_of_the_config_or_the_environment_stands_in_no_alert_and_no_rea
     assert (alert["value"]["title"], alert["value"]["text"]) == (f"title {shown}", f"text {shown}")
     assert alert["value"]["url"] == f"https://host/?key={MASK}"
     assert bodies(outbox, "state")[-1]["reason"] == f"refused: {shown}"
+
+
+def test_a_secret_across_the_cut_of_an_alert_or_a_reason_is_not_halved(outbox: Path, init: Init) -> None:
+    secret = "open-sesame-" * 4
+    run = init(config={"password": secret})
+    run.alert("x" * (MAX_TITLE_CHARS - 8) + secret, "x" * (MAX_TEXT_CHARS - 8) + secret + "x" * 9000)
+    title = "x" * (MAX_TITLE_CHARS - 8) + MASK
+    assert [alert["value"]["title"] for alert in bodies(outbox, "data")] == [title]
+    with pytest.raises(ValueError, match="sesame"), run:
+        raise ValueError("x" * (MAX_REASON_CHARS // 2 - 20) + secret + "x" * 9000 + secret)
+    assert all(b"sesame" not in path.read_bytes() for path in outbox.iterdir() if path.is_file())
+
+
+@pytest.mark.parametrize("shift", range(0, 60, 7))
+def test_no_part_of_a_secret_is_left_at_either_end_of_what_is_cut(shift: int) -> None:
+    secret = "open-sesame-" * 4
+    masks = Masks([secret])
+    said = "y" * shift + (secret + "x" * 10) * 300
+    assert len(said) > MARGIN_CHARS + 100
+    for shown in (masks.masked_head(said, 100), masks.masked_tail(said, 100)):
+        assert "sesame" not in shown
+        assert len(shown) <= 100
+    assert masks.masked_head("short " + secret, 100) == masks.masked_tail("short " + secret, 100) == "short " + MASK
 
 
 def test_a_key_that_was_made_a_tag_is_masked_and_can_be_taken_away(outbox: Path, init: Init) -> None:

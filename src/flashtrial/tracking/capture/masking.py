@@ -19,6 +19,8 @@ from flashtrial.core.masking import (
     without,
 )
 
+MARGIN_CHARS: Final = 4 * 1024
+
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^\s/]+(?=@)")
 _SECRET_FLAG: Final = re.compile(r"^-{1,2}[\w.-]*(?:token|key|secret|password|passwd)$", re.IGNORECASE)
 
@@ -60,6 +62,16 @@ class Masks:
         if "://" in text:
             text = _CREDENTIALS.sub(MASK, text)
         return masked_text(text)
+
+    def masked_head(self, text: str, most: int) -> str:
+        """The beginning of `text`, masked; of what is cut off so much is looked at that no secret is halved."""
+        shown = self.masked(text[: most + MARGIN_CHARS])
+        return shown[:most] if len(text) <= most + MARGIN_CHARS else shown[:-MARGIN_CHARS][:most] or MASK
+
+    def masked_tail(self, text: str, most: int) -> str:
+        """The same of the end of `text`."""
+        shown = self.masked(text[-most - MARGIN_CHARS :])
+        return shown[-most:] if len(text) <= most + MARGIN_CHARS else shown[MARGIN_CHARS:][-most:] or MASK
 
     def masked_command(self, arguments: Sequence[str]) -> list[str]:
         """A command line in which, besides, the values of flags named like secrets are replaced."""

@@ -2,13 +2,13 @@
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 
 from flashtrial.core.errors import ConfigurationError
 from flashtrial.protocol.records import JsonValue
+from flashtrial.tracking.capture.masking import Masks
 from flashtrial.tracking.values import text
 
 NAME = "alert"
@@ -44,10 +44,13 @@ class Alert:
     wait_s: float
     url: str | None = None
 
-    def masked(self, masked: Callable[[str], str]) -> "Alert":
-        """The same without its secrets, which `masked` takes out of a text."""
+    def shown(self, masks: Masks) -> "Alert":
+        """The same without its secrets, and no longer than alerts are."""
         return replace(
-            self, title=masked(self.title), text=masked(self.text), url=masked(self.url) if self.url else None
+            self,
+            title=text(masks.masked_head(self.title, MAX_TITLE_CHARS)),
+            text=text(masks.masked_head(self.text, MAX_TEXT_CHARS)),
+            url=masks.masked(self.url) if self.url else None,
         )
 
     def to_value(self) -> dict[str, JsonValue]:
@@ -66,7 +69,7 @@ def parse_alert(
     if not wait_s >= 0:
         raise ConfigurationError(f"wait is a number of seconds from 0 on, not {wait!r:.80}")
     head = str(title or str(body).partition("\n")[0])
-    return Alert(text(head[:MAX_TITLE_CHARS]), text(str(body or "")[:MAX_TEXT_CHARS]), _level(level), wait_s, url)
+    return Alert(head, str(body or ""), _level(level), wait_s, url)
 
 
 class AlertGate:

@@ -2,6 +2,7 @@
 
 from flashtrial.core.errors import ConfigurationError
 from flashtrial.protocol.trials import RunStatus
+from flashtrial.tracking.capture.masking import Masks
 
 MAX_REASON_CHARS = 4000
 TERMINATED: tuple[RunStatus, str] = (RunStatus.INTERRUPTED, "SIGTERM")
@@ -15,8 +16,9 @@ def parse_ending(status: RunStatus | str) -> RunStatus:
     return RunStatus(status)
 
 
-def ending_by(error: BaseException | None) -> tuple[RunStatus, str | None]:
-    """State and reason of a run whose block or program was left by `error`, or by none."""
+def ending_by(error: BaseException | None, masks: Masks) -> tuple[RunStatus, str | None]:
+    """State and reason of a run whose block or program was left by `error`, or by none. The reason is masked before it
+    is cut."""
     match error:
         case None:
             return RunStatus.FINISHED, None
@@ -25,18 +27,18 @@ def ending_by(error: BaseException | None) -> tuple[RunStatus, str | None]:
         case KeyboardInterrupt():
             return RunStatus.INTERRUPTED, "KeyboardInterrupt"
         case SystemExit():
-            return RunStatus.FAILED, f"SystemExit: {error}"[:MAX_REASON_CHARS]
-    return RunStatus.FAILED, _story(error)
+            return RunStatus.FAILED, masks.masked_head(f"SystemExit: {error}", MAX_REASON_CHARS)
+    return RunStatus.FAILED, _story(error, masks)
 
 
-def _story(error: BaseException) -> str:
+def _story(error: BaseException, masks: Masks) -> str:
     """What happened in one line, and below it where: of a long traceback the last part, which is the nearest."""
     import traceback  # noqa: PLC0415 - a millisecond that only failures pay
 
     try:
-        said = f"{type(error).__name__}: {error}"[: MAX_REASON_CHARS // 2]
+        said = masks.masked_head(f"{type(error).__name__}: {error}", MAX_REASON_CHARS // 2)
         where = "".join(traceback.format_exception(error))
     except Exception:  # noqa: BLE001 - an exception's own text is the user's code
         return type(error).__name__
     room = MAX_REASON_CHARS - len(said) - 2
-    return f"{said}\n{where if len(where) <= room else '…' + where[-room:]}"
+    return f"{said}\n{where if len(where) <= room else '…' + masks.masked_tail(where, room)}"

@@ -184,13 +184,13 @@ class Run:
         False when an alert of the same title was said less than `wait` seconds ago: then this one is not. Never
         blocks. Raises `RunFinished` and `ConfigurationError`.
         """
-        said = parse_alert(title, text or message, level, wait if wait_duration is None else wait_duration, url)
+        wait = wait if wait_duration is None else wait_duration
+        said = parse_alert(title, text or message, level, wait, url).shown(self.masks)
         with self._lock:
             self._check_open()
             if not self._alerts.passes(said):
                 return False
-            value = said.masked(self.masks.masked).to_value()
-            self._writer.append(_DATA, {"name": ALERT, "type": ALERT, "step": None, "value": value})
+            self._writer.append(_DATA, {"name": ALERT, "type": ALERT, "step": None, "value": said.to_value()})
         extra = {"action": "alert", "run_id": self.id}
         logger.log(said.level.for_logging, "%s: %s", said.title, said.text, extra=extra)
         return True
@@ -315,7 +315,7 @@ class Run:
         """How the run ends by `error`; a program that leaves in good order after a SIGTERM was interrupted still."""
         if self._was_terminated and (error is None or isinstance(error, SystemExit)):
             return TERMINATED[0], reason or TERMINATED[1]
-        status, said = ending_by(error)
+        status, said = ending_by(error, self.masks)
         return status, reason or said
 
     def _check_open(self) -> None:
