@@ -102,7 +102,7 @@ def create_app(settings: ServerSettings | None = None, clock: Clock | None = Non
     app.state.hubs = (events, parts.desk.hub)
     app.state.leaving = parts.leaving
     _add_routes(app, settings, parts)
-    app.include_router(neighbours.router(parts.repository, parts.blobs, settings.db_path, clock))
+    app.include_router(neighbours.router(parts.repository, parts.blobs, settings, clock))
     _add_guards(app, settings, clock)
     app.add_middleware(RequestMeter, counts=parts.requests, is_logging=settings.access_log)
     return app

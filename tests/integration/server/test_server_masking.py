@@ -8,6 +8,9 @@ import pytest
 
 from flashtrial.core.masking import MASK
 from flashtrial.protocol.records import encode_record
+from flashtrial.server.exchange.intake import import_runs
+from flashtrial.server.exchange.transfer import Format, export_runs
+from flashtrial.server.settings import ServerSettings
 from testkit.tracking_server import TrackingClient, batch, state, tracking_server
 
 pytestmark = pytest.mark.integration
@@ -60,6 +63,29 @@ def test_no_secret_of_a_reason_or_an_alert_is_stored(server: TrackingClient, fla
         assert told["value"]["title"] == f"refused: Bearer {MASK}"
     stored = b"".join(path.read_bytes() for path in flashtrial_home.glob("*.db*"))
     assert KEY.encode() not in stored
+
+
+def test_no_secret_of_a_logged_model_is_stored_or_taken_in(flashtrial_home: Path, tmp_path: Path) -> None:
+    items = [{"key": "api_key", "value": "hunter2-" * 3}, {"key": "note", "value": KEY}, {"key": "lr", "value": "0.1"}]
+    shown = [{"key": "api_key", "value": MASK}, {"key": "lr", "value": "0.1"}, {"key": "note", "value": MASK}]
+    path = "/api/2.0/mlflow/logged-models"
+    models = {}
+    for mask_secrets, home in ((False, tmp_path / "open"), (True, flashtrial_home)):
+        with tracking_server(home, mask_secrets=mask_secrets) as server:
+            run = post(server, "/api/2.0/mlflow/runs/create", experiment_id="0")["run"]["info"]["run_id"]
+            model = post(server, path, experiment_id="0", source_run_id=run, params=items, tags=items)["model"]
+            models[home] = model["info"]["model_id"]
+            post(server, f"{path}/{models[home]}/params", params=[{"key": "password", "value": "hunter2-" * 3}])
+    export_runs(ServerSettings(tmp_path / "open"), tmp_path / "out", Format.JSON)
+    import_runs(ServerSettings(flashtrial_home), tmp_path / "out")
+    with tracking_server(flashtrial_home) as server:
+        for model_id in models.values():
+            found = server.get(f"{path}/{model_id}").json()["model"]
+            assert found["info"]["tags"] == shown
+            assert found["data"]["params"] == [*shown, {"key": "password", "value": MASK}]
+    stored = b"".join(path.read_bytes() for path in flashtrial_home.glob("*.db*"))
+    assert KEY.encode() not in stored
+    assert b"hunter2" not in stored
 
 
 def test_masking_can_be_switched_off(flashtrial_home: Path) -> None:

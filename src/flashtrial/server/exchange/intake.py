@@ -74,6 +74,7 @@ def import_runs(settings: ServerSettings, source: Path) -> Imported:
     found = _read(source)
     if settings.mask_secrets:
         found.standings = [standings.masked(line) for line in found.standings]
+        found.ledger = [ledger_lines.masked(line) for line in found.ledger]
     with reading(settings.db_path) as connection:
         known = _known(connection, found)
     with contextlib.closing(_Home(settings)) as home:

@@ -15,6 +15,7 @@ import orjson
 from flashtrial.core import sqlite
 from flashtrial.server.neighbours.ledger import Ledger
 from flashtrial.server.neighbours.mlflow.artifacts import GONE
+from flashtrial.server.neighbours.mlflow.models import MODELS, masked_model
 from flashtrial.server.neighbours.pluto.runs import MAKING
 from flashtrial.server.records import NOT_FINITE, not_finite_name
 
@@ -37,6 +38,14 @@ def checked(line: Line) -> Line:
     if line["is"] == "stream":
         found["seen"] = [(bytes.fromhex(digest), int(seq)) for digest, seq in line["seen"]]
     return {"is": line["is"], **found}
+
+
+def masked(line: Line) -> Line:
+    """A checked line without the secrets that a server takes out."""
+    if line["is"] != "fact" or line["name"] != MODELS or not isinstance(line["value"], dict):
+        return line
+    models = {name: masked_model(model) if isinstance(model, dict) else model for name, model in line["value"].items()}
+    return {**line, "value": models}
 
 
 def lines_of(path: Path, database: sqlite3.Connection, run_ids: Collection[str], *, all_runs: bool) -> Iterator[Line]:

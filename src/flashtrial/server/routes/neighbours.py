@@ -1,7 +1,5 @@
 """All routes of the neighbours' protocols, over one ledger."""
 
-from pathlib import Path
-
 from fastapi import APIRouter
 
 from flashtrial.core.clock import Clock
@@ -11,6 +9,7 @@ from flashtrial.server.neighbours.mlflow.wire import mlflow_wire
 from flashtrial.server.neighbours.pluto.wire import pluto_wire
 from flashtrial.server.repository import Repository
 from flashtrial.server.routes import mlflow, mlflow_artifacts, mlflow_models, pluto, pluto_files, pluto_query
+from flashtrial.server.settings import ServerSettings
 
 # Where a token is needed and bodies are limited, beside /api. Files come and go at addresses that are permits.
 PREFIXES = ("/ingest", "/files", "/ajax-api", "/get-artifact")
@@ -18,14 +17,14 @@ PREFIXES = ("/ingest", "/files", "/ajax-api", "/get-artifact")
 STREAMED = mlflow_artifacts.PREFIXES
 
 
-def router(repository: Repository, store: BlobStore, db_path: Path, clock: Clock) -> APIRouter:
+def router(repository: Repository, store: BlobStore, settings: ServerSettings, clock: Clock) -> APIRouter:
     """The routes; the ledger lies beside the database and is opened by the first request that needs it."""
-    ledger = Ledger(ledger_beside(db_path))
-    wire = pluto_wire(repository, ledger, store, db_path, clock)
+    ledger = Ledger(ledger_beside(settings.db_path))
+    wire = pluto_wire(repository, ledger, store, settings.db_path, clock)
     routes = APIRouter()
     for part in (pluto, pluto_query, pluto_files):
         routes.include_router(part.router(wire))
-    tracking = mlflow_wire(repository, ledger, store, db_path, clock)
+    tracking = mlflow_wire(repository, ledger, store, settings, clock)
     routes.include_router(mlflow.router(tracking))
     routes.include_router(mlflow_models.router(tracking))
     routes.include_router(mlflow_artifacts.router(tracking))

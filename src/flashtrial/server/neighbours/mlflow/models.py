@@ -11,6 +11,7 @@ from uuid import uuid4
 import orjson
 
 from flashtrial.core.clock import Clock
+from flashtrial.core.masking import masked_config
 from flashtrial.protocol.records import JsonValue
 from flashtrial.server.neighbours.ledger import Ledger
 from flashtrial.server.neighbours.mlflow.errors import INVALID, MISSING, MlflowError
@@ -30,10 +31,11 @@ _STATUSES = {1: PENDING, 2: "LOGGED_MODEL_READY", 3: "LOGGED_MODEL_UPLOAD_FAILED
 class MlflowModels:
     """Models of all runs. From any thread. Each method raises `MlflowError`; models are in MLflow's shape."""
 
-    def __init__(self, ledger: Ledger, runs: MlflowRuns, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, runs: MlflowRuns, clock: Clock, *, mask_secrets: bool = True) -> None:
         self._ledger = ledger
         self._runs = runs
         self._clock = clock
+        self._mask_secrets = mask_secrets
 
     def create(self, said: Mapping[str, Any]) -> dict[str, Any]:
         """A new model of a run."""
@@ -49,7 +51,7 @@ class MlflowModels:
             "params": dict(key_values(said.get("params"))),
             "tags": dict(key_values(said.get("tags"))),
         }
-        self._ledger.merge_fact(view["id"], MODELS, {model_id: kept})
+        self._ledger.merge_fact(view["id"], MODELS, {model_id: self._kept(kept)})
         return self.find(model_id)
 
     def find(self, model_id: str) -> dict[str, Any]:
@@ -122,10 +124,13 @@ class MlflowModels:
         self, model_id: str, change: Callable[[Mapping[str, JsonValue]], Mapping[str, JsonValue]]
     ) -> dict[str, Any]:
         def changed(models: JsonValue) -> JsonValue:
-            return {**_map(models), model_id: dict(change(_found(models, model_id)))}
+            return {**_map(models), model_id: self._kept(change(_found(models, model_id)))}
 
         self._ledger.change_fact(self._run_of(model_id)["id"], MODELS, changed)
         return self.find(model_id)
+
+    def _kept(self, model: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+        return masked_model(model) if self._mask_secrets else dict(model)
 
     def _shown(self, view: RunView, model_id: str, model: Mapping[str, Any]) -> dict[str, Any]:
         experiment = self._runs.experiment_of(view)
@@ -142,6 +147,11 @@ class MlflowModels:
             "tags": key_value_list(model["tags"]),
         }
         return {"info": info, "data": {"params": key_value_list(model["params"]), "metrics": []}}
+
+
+def masked_model(model: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """A model as it is kept, without the secrets of its ``params`` and ``tags``."""
+    return {**model, **{what: masked_config(_map(model.get(what))) for what in ("params", "tags")}}
 
 
 def searchable_model(shown: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

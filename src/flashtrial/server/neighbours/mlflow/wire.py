@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -23,6 +22,7 @@ from flashtrial.server.neighbours.recorder import Recorder
 from flashtrial.server.neighbours.runs import Runs
 from flashtrial.server.records import MAX_INT64
 from flashtrial.server.repository import Repository
+from flashtrial.server.settings import ServerSettings
 from flashtrial.server.storage.columns import Columns
 from flashtrial.server.storage.logged import BEGINNING, Mark
 
@@ -130,14 +130,17 @@ class MlflowWire:
         return [each for each in self.experiments.all() if str(each.number) in wanted]
 
 
-def mlflow_wire(repository: Repository, ledger: Ledger, store: BlobStore, db_path: Path, clock: Clock) -> MlflowWire:
+def mlflow_wire(
+    repository: Repository, ledger: Ledger, store: BlobStore, settings: ServerSettings, clock: Clock
+) -> MlflowWire:
     """The parts over one database and its blobs."""
     recorder = Recorder(repository, ledger, clock, "mlflow")
-    reader = Runs(db_path, ledger)
+    reader = Runs(settings.db_path, ledger)
     experiments, shown = Experiments(ledger, reader, clock), ShownRuns(reader, ledger)
     runs = MlflowRuns(recorder, ledger, reader, experiments, shown)
-    artifacts = MlflowArtifacts(store, db_path, recorder, ledger, runs)
-    return MlflowWire(experiments, runs, artifacts, MlflowModels(ledger, runs, clock), shown, reader)
+    artifacts = MlflowArtifacts(store, settings.db_path, recorder, ledger, runs)
+    models = MlflowModels(ledger, runs, clock, mask_secrets=settings.mask_secrets)
+    return MlflowWire(experiments, runs, artifacts, models, shown, reader)
 
 
 def _stages(said: object) -> frozenset[str]:
