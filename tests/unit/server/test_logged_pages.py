@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flashtrial.core import sqlite
 from flashtrial.server.schema import MIGRATIONS
-from flashtrial.server.storage.columns import DamagedBlock, columns_of
+from flashtrial.server.storage.columns import columns_of
 from flashtrial.server.storage.logged import BEGINNING, Mark, logged_page
 from flashtrial.server.storage.point_store import BLOCK_POINTS, Tail, append, seal
 
@@ -64,12 +64,16 @@ def test_pages_hold_every_point_once_and_none_is_longer_than_asked(
     assert len(found) == max(1, -(-len(everything) // limit))
 
 
-def test_a_page_reads_no_more_blocks_than_it_touches() -> None:
+def test_a_page_reads_no_more_blocks_than_it_touches_and_leaves_out_what_is_damaged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with database() as connection:
         log(connection, 1, list(range(1, 6 * BLOCK_POINTS + 1)))
         connection.execute("UPDATE blocks SET data = x'00' WHERE first_seq != ?", (2 * BLOCK_POINTS + 1,))
         page, mark = logged_page(connection, SERIES, Mark(1, 2 * BLOCK_POINTS + 1), 100)
         assert page.seqs.tolist() == list(range(2 * BLOCK_POINTS + 1, 2 * BLOCK_POINTS + 101))
         assert mark == Mark(1, 2 * BLOCK_POINTS + 101)
-        with pytest.raises(DamagedBlock):
-            logged_page(connection, SERIES, mark, BLOCK_POINTS)
+        assert not caplog.records
+        page, mark = logged_page(connection, SERIES, mark, BLOCK_POINTS)
+        assert (page.seqs.tolist(), mark) == (list(range(2 * BLOCK_POINTS + 101, 3 * BLOCK_POINTS + 1)), None)
+        assert len(caplog.records) == 3

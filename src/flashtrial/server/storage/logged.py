@@ -1,10 +1,14 @@
-"""SQL that reads a series as it was logged, a page at a time: every point once, whichever of them a curve shows."""
+"""SQL that reads a series as it was logged, a page at a time: every point once, whichever of them a curve shows.
+
+What is damaged is left out; the log of the process tells of it.
+"""
 
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from flashtrial.server.storage.columns import Columns, decode_block, decode_rows, joined
+from flashtrial.server.storage.columns import Columns, joined
+from flashtrial.server.storage.gaps import Gap, Gaps
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +27,12 @@ def logged_page(connection: sqlite3.Connection, series: int, mark: Mark, limit: 
 
     Only the blocks that the page touches are read. A point that arrives late, before a mark, is not seen from there.
     """
+    gaps = Gaps()
     parts: list[Columns] = []
     for writer in _writers(connection, series, mark.writer):
         wanted = limit + 1 - sum(map(len, parts))  # the one too many tells that there is another page
         begin = Mark(writer, mark.seq if writer == mark.writer else 0)
-        found = _of_writer(connection, series, begin, wanted)
+        found = _of_writer(connection, series, begin, wanted, gaps)
         if len(found) == wanted:
             return joined([*parts, found[:-1]]), Mark(writer, int(found.seqs[-1]))
         parts.append(found)
@@ -41,14 +46,14 @@ def _writers(connection: sqlite3.Connection, series: int, first: int) -> list[in
     return [int(writer) for (writer,) in rows]
 
 
-def _of_writer(connection: sqlite3.Connection, series: int, mark: Mark, limit: int) -> Columns:
+def _of_writer(connection: sqlite3.Connection, series: int, mark: Mark, limit: int, gaps: Gaps) -> Columns:
     """The first `limit` points of one writer from `mark` on, by number."""
     rows = connection.execute(
         "SELECT rows FROM tails WHERE series = ? AND writer = ? ORDER BY seq", (series, mark.writer)
     )
-    tail = decode_rows(b"".join(row for (row,) in rows))
+    tail = gaps.rows((series, mark.writer), (data for (data,) in rows))
     parts, points = [tail[tail.seqs >= mark.seq]], 0
-    for block in _blocks(connection, series, mark):
+    for block in _blocks(connection, series, mark, gaps):
         parts.append(block)
         points += len(block)
         if points >= limit:  # blocks do not overlap: what is left comes later than all of these
@@ -56,11 +61,11 @@ def _of_writer(connection: sqlite3.Connection, series: int, mark: Mark, limit: i
     return joined(parts).by_seq()[:limit]
 
 
-def _blocks(connection: sqlite3.Connection, series: int, mark: Mark) -> Iterator[Columns]:
+def _blocks(connection: sqlite3.Connection, series: int, mark: Mark, gaps: Gaps) -> Iterator[Columns]:
     rows = connection.execute(
-        "SELECT points, data FROM blocks WHERE series = ? AND writer = ? AND last_seq >= ? ORDER BY first_seq",
+        "SELECT number, points, data FROM blocks WHERE series = ? AND writer = ? AND last_seq >= ? ORDER BY first_seq",
         (series, mark.writer, mark.seq),
     )
-    for points, data in rows:
-        block = decode_block(data, points)
-        yield block[block.seqs >= mark.seq]
+    for number, points, data in rows:
+        if (block := gaps.block(number, Gap(points), data)) is not None:
+            yield block[block.seqs >= mark.seq]
