@@ -23,9 +23,10 @@ def test_a_child_that_only_imports_the_program_opens_no_run(lab: Lab, tmp_path: 
     source = f"""
 import multiprocessing
 import flashtrial
-run = flashtrial.init(name="the one")
+run = flashtrial.init(name="the one", config={{"password": "open-sesame-please"}})
 def work(number):
     run.log({{"from_child": float(number)}})
+    run.alert("no entry with open-sesame-please")
     return run.id
 if __name__ == "__main__":
     context = multiprocessing.get_context({method!r})
@@ -37,6 +38,7 @@ if __name__ == "__main__":
     assert len({record.run_id for record in records}) == 1
     logged = [r.body["values"] for r in records if r.kind == "metric"]
     assert sorted(values["from_child"] for values in logged if "from_child" in values) == [0.0, 1.0, 2.0, 3.0]
+    assert {r.body["value"]["title"] for r in records if r.kind == "data"} == {"no entry with ***"}
     assert {"begun": 1.0} in logged, "what starts a worker of the pool logs to the same run"
     assert [r.body["status"] for r in records if r.kind == "state"].count("finished") == 1
 

@@ -293,6 +293,16 @@ def test_a_run_that_was_pickled_joins_and_does_not_end_it(outbox: Path, init: In
     assert metric.body["values"] == {"x": 1.0}
 
 
+def test_a_run_that_was_pickled_hides_what_it_hides_where_it_was_opened(outbox: Path, init: Init) -> None:
+    run = init(config={"db": {"password": "open-sesame-please"}})
+    pickled = pickle.dumps(run)
+    assert b"sesame" not in pickled
+    joined: Run = pickle.loads(pickled)
+    joined.alert("no entry with open-sesame-please")
+    joined.finish()
+    assert [body["value"]["title"] for body in bodies(outbox, "data")] == ["no entry with ***"]
+
+
 def test_the_page_of_a_run_is_at_the_server(init: Init) -> None:
     run = init(run_id="a/b", settings={"url": "http://server:1/"})
     assert run.url == "http://server:1/runs/a%2Fb"

@@ -91,6 +91,7 @@ def replay_run(opened: OpenedRun, said: Said, settings: EffectiveSettings) -> Ru
     """The parent's run, in a child that imports its program."""
     writer = ReplayWriter(opened.run_id, settings, JOINING, opened.opened_ms)
     run = Run(writer, said.name or opened.run_id, said.tags, role=Role.MEMBER)
+    run.masks.learn(settings.secrets_of(said.config))
     open_runs.add(run, minds_signals=False)
     return run
 

@@ -375,8 +375,12 @@ def _wait_s(settings: EffectiveSettings, said_s: float | None, wait: bool | None
 
 
 def join_run(run_id: str, name: str, tags: tuple[str, ...], settings: EffectiveSettings, opened_ms: int) -> Run:
-    """The run of another process, in a process that unpickled it."""
+    """The run of another process, in a process that unpickled it. No pickle has secrets: what its configuration hides
+    is known where this process opened the run as well, or imported the program that did."""
     run = Run(RunWriter(run_id, settings, JOINING, opened_ms), name, tags, role=Role.MEMBER)
+    for other in open_runs.all():
+        if other.id == run_id:
+            run.masks.learn(other.masks.learned)
     open_runs.add(run, minds_signals=False)
     return run
 
