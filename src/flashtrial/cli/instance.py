@@ -46,9 +46,9 @@ class Instance:
     runpod: bool = True
     is_leaving: bool = False
 
-    def answers(self, path: str = "/healthz") -> bool:
-        """Whether the instance answers `path` with success within two seconds."""
-        return probe.get(self.url + path).ok
+    def answers(self) -> bool:
+        """Whether the instance says within two seconds that it lives."""
+        return probe.get(f"{self.url}/healthz").ok
 
 
 @contextlib.contextmanager

@@ -159,13 +159,16 @@ def down(
 @app.command()
 def status() -> None:
     """Say whether an instance runs, and where; exit code 1 when none does."""
-    from flashtrial.cli import instance
+    from flashtrial.cli import instance, probe
 
     running = instance.require(env.home())
-    state = "up" if running.answers("/readyz") else "does not answer"
+    readiness = probe.readiness(running.url)
+    state = "up" if readiness.is_up else "does not answer"
     typer.echo(f"{running.url}  {state}  pid {running.pid}  flashtrial {running.version}  home {env.home()}")
-    if state != "up":
+    if not readiness.is_up:
         raise typer.Exit(1)
+    if readiness.detail:
+        typer.echo(readiness.detail)
 
 
 @app.command("env")

@@ -9,7 +9,7 @@ from flashtrial.core import env
 
 @dataclass(frozen=True, slots=True)
 class PartStatus:
-    """Whether one part answers; `detail` says why not. A part that is switched off is not asked."""
+    """Whether one part answers; `detail` says why not, or what hinders it. A part that is switched off is not asked."""
 
     up: bool
     url: str
@@ -38,8 +38,8 @@ def as_json(parts: dict[str, PartStatus]) -> dict[str, dict[str, object]]:
 
 
 def _server(url: str) -> PartStatus:
-    answer = probe.get(f"{url}/readyz")
-    return PartStatus(answer.ok, url, answer.problem)
+    readiness = probe.readiness(url)
+    return PartStatus(readiness.is_up, url, readiness.detail)
 
 
 def _dashboard(url: str) -> PartStatus:

@@ -32,6 +32,23 @@ class Answer:
             return None
 
 
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether a server is up; `detail` says why it is not, or what hinders one that is."""
+
+    is_up: bool
+    detail: str = ""
+
+
+def readiness(url: str) -> Readiness:
+    """What the server at `url` says to ``/readyz``. One whose disk is full still shows and removes runs: it is up."""
+    answer = get(f"{url}/readyz")
+    match answer.status, answer.json():
+        case 503, {"error": "disk_full", "message": str(words)}:
+            return Readiness(True, words)
+    return Readiness(answer.ok, answer.problem)
+
+
 def get(url: str, *, key: str = "") -> Answer:
     """The answer to a GET of `url`, with `key` as the bearer token where one is given. Never raises for the network."""
     return _ask("GET", url, key, b"")

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from flashtrial.cli import instance
+from flashtrial.cli import instance, probe
 from flashtrial.cli.instance import Instance
 from flashtrial.cli.up_options import Say, UpOptions, say_who_may_come
 from flashtrial.core import env, files
@@ -50,7 +50,7 @@ def serve(home: Path, options: UpOptions, say: Say) -> None:
                 _serve_claimed(home, options, say)
                 return
         except instance.AlreadyRunning:
-            if (running := _present(home)) is not None:
+            if (running := _present(home, say)) is not None:
                 say(_already(running))
                 return
 
@@ -86,7 +86,7 @@ def _signals_end_the_block() -> Iterator[None]:
 
 def detach(home: Path, options: UpOptions, say: Say) -> None:
     """Leave an instance of `home` running in the background and say where. Raises `DidNotStart`."""
-    running = _present(home)
+    running = _present(home, say)
     if running is not None:
         say(_already(running))
     else:
@@ -95,15 +95,15 @@ def detach(home: Path, options: UpOptions, say: Say) -> None:
 
 def ensure(home: Path, say: Say) -> Instance:
     """The ready instance of `home`; started as `detach` does when there is none. Raises `DidNotStart`."""
-    return _present(home) or _start(home, UpOptions(), say)
+    return _present(home, say) or _start(home, UpOptions(), say)
 
 
-def _present(home: Path) -> Instance | None:
+def _present(home: Path, say: Say) -> Instance | None:
     """The instance of `home` once it is ready; None when there is none, or it was leaving and is gone by now."""
     if not instance.is_claimed(home):
         return None
     try:
-        return _await_ready(home, None)
+        return _await_ready(home, None, say)
     except EndedMeanwhile:
         return None
 
@@ -120,7 +120,7 @@ def _start(home: Path, options: UpOptions, say: Say) -> Instance:
             env=env.snapshot() | {env.HOME: str(home)},
             start_new_session=True,
         )
-    started = _await_ready(home, child)
+    started = _await_ready(home, child, say)
     say(f"flashtrial {started.version} is up: {started.url} (pid {started.pid}, log {log})")
     if started.port != options.port and options.port:
         say(f"port {options.port} is taken by another program, so it listens on {started.port}")
@@ -146,12 +146,17 @@ def _log_file(home: Path) -> Path:
     return path
 
 
-def _await_ready(home: Path, child: "subprocess.Popen[bytes] | None") -> Instance:
-    """The instance of `home` once it answers; `child` is the process that should become it, if we started one."""
+def _await_ready(home: Path, child: "subprocess.Popen[bytes] | None", say: Say) -> Instance:
+    """The instance of `home` once it answers; `child` is the process that should become it, if we started one.
+
+    Says what hinders it, as a full disk.
+    """
     deadline = time.monotonic() + READY_DEADLINE_S
     while time.monotonic() < deadline:
         found = instance.find(home)
-        if found is not None and not found.is_leaving and found.answers("/readyz"):
+        if found is not None and not found.is_leaving and (readiness := probe.readiness(found.url)).is_up:
+            if readiness.detail:
+                say(f"{home}: {readiness.detail}")
             return found
         # A child that ends well found somebody else at work: that one will be ready soon.
         if child is not None and child.poll() not in (None, 0):

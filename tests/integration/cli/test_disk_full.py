@@ -1,14 +1,25 @@
-"""An instance whose files cannot grow says so, goes on, and makes up for it when they can again."""
+"""An instance whose files cannot grow says so, goes on, and makes up for it when they can again.
 
+One whose disk is full is up: commands find it and say what to do.
+"""
+
+import os
 import resource
 import urllib.error
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import psutil
 import pytest
+import urllib3
+from typer.testing import CliRunner
 
+from flashtrial.cli import instance, ping, probe, up
+from flashtrial.cli.main import app
 from testkit import free_port, wait_until
+from testkit.disks import fill, mounted
+from testkit.tracking_server import tracking_server
 
 from .conftest import Flashtrial
 
@@ -77,3 +88,25 @@ def test_it_ends_well_on_a_full_disk(flashtrial_cli: Flashtrial, disk: Disk) -> 
     wait_until(lambda: says(flashtrial_cli, "a worker's jobs cannot be seen to"), 20)
     assert "stopped the instance" in flashtrial_cli("down").stdout
     assert not says(flashtrial_cli, "Traceback")
+
+
+def test_commands_find_an_instance_whose_disk_is_full(flashtrial_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(up, "READY_DEADLINE_S", 5.0)
+    said: list[str] = []
+    with (
+        mounted(flashtrial_home, "size=4m,mode=700"),
+        tracking_server(flashtrial_home) as server,
+        urllib3.PoolManager() as pool,
+    ):
+        monkeypatch.setattr(probe, "_pool", lambda: pool)  # the command's own stays open as long as its process
+        running = instance.Instance(os.getpid(), f"http://127.0.0.1:{server.port}", server.port, 1, "1", runpod=False)
+        with instance.claim(flashtrial_home):
+            instance.write(flashtrial_home, running)
+            fill(flashtrial_home / "checkpoint.pt")
+            assert up.ensure(flashtrial_home, said.append) == running
+            answer = ping.ping(flashtrial_home)["server"]
+            status = CliRunner().invoke(app, ["status"])
+    words = "the disk is full: make room on it, or remove runs"
+    assert said == [f"{flashtrial_home}: {words}"]
+    assert (answer.up, answer.detail) == (True, words)
+    assert (status.exit_code, status.output.splitlines()[1]) == (0, words)
