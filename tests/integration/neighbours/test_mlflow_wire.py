@@ -1,12 +1,21 @@
 """MLflow's REST by hand: what its own server answers to the same, and what its clients never send."""
 
 import json
+from collections.abc import Hashable, Iterable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 
 from flashtrial.protocol.records import Batch
+from flashtrial.server.neighbours.ledger import Ledger
+from flashtrial.server.neighbours.runs import Runs
+from flashtrial.server.storage import logged
+from flashtrial.server.storage.columns import Columns
+from flashtrial.server.storage.gaps import Gaps
+from flashtrial.server.storage.logged import BEGINNING
+from flashtrial.server.storage.point_store import SEAL_POINTS
 from testkit.tracking_server import Answer, TrackingClient, metric, state
 
 pytestmark = pytest.mark.integration
@@ -51,6 +60,25 @@ def test_a_history_comes_in_pages_every_point_once(server: TrackingClient) -> No
         assert code(answer) == (400, "INVALID_PARAMETER_VALUE"), bad
     far = get(server, "metrics/get-history", run_id="run_paged", metric_key="loss", page_token=f"{'9' * 19}.{'9' * 19}")
     assert (far.status, far.json()) == (200, {"metrics": []})
+
+
+def test_a_history_that_is_read_while_points_move_into_a_block_has_every_point_once(
+    server: TrackingClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def log(*numbers: int) -> None:
+        server.ingest(Batch("live", "w1", b"".join(metric(n, {"loss": float(n)}, step=n) for n in numbers)))
+
+    class SealedMeanwhile(Gaps):
+        def rows(self, key: Hashable, pieces: Iterable[bytes]) -> Columns:
+            tail = super().rows(key, pieces)
+            log(*range(SEAL_POINTS, SEAL_POINTS + 9))
+            return tail
+
+    log(*range(1, SEAL_POINTS))
+    monkeypatch.setattr(logged, "Gaps", SealedMeanwhile)
+    runs = Runs(tmp_path / "server-home" / "server.db", Ledger(tmp_path / "neighbours.db"))
+    page, more = runs.logged("live", "loss", BEGINNING, None)
+    assert (sorted(page.seqs.tolist()), more) == (list(range(1, SEAL_POINTS)), None)
 
 
 INVALID, MISSING = (400, "INVALID_PARAMETER_VALUE"), (404, "RESOURCE_DOES_NOT_EXIST")

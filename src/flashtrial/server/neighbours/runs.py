@@ -1,9 +1,7 @@
 """Runs as the neighbours ask for them: by number, by project, whole lists. Of ``server.db`` it only reads."""
 
-import contextlib
 import hashlib
-import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -11,12 +9,12 @@ from typing import TypeAlias
 import numpy as np
 import orjson
 
-from flashtrial.core import sqlite
 from flashtrial.server import views
 from flashtrial.server.neighbours.ledger import Ledger
 from flashtrial.server.series_views import SeriesQuery, seen
 from flashtrial.server.storage.columns import EMPTY, Columns, Float64
 from flashtrial.server.storage.logged import Mark, logged_page
+from flashtrial.server.storage.reading import reading
 from flashtrial.server.views import RunDetail, RunQuery, RunView
 
 ALL_POINTS = 1_000_000_000
@@ -67,7 +65,7 @@ class Runs:
 
     def projects(self) -> list[tuple[str, int, int, int]]:
         """(project, number of runs, first time, last time) of each project that has runs; times in milliseconds."""
-        with self._reading() as connection:
+        with reading(self._path) as connection:
             return connection.execute(
                 "SELECT project, count(*), min(created_ms), max(updated_ms) FROM runs GROUP BY project ORDER BY project"
             ).fetchall()
@@ -81,12 +79,12 @@ class Runs:
 
     def values(self, run_id: str, name: str) -> Float64:
         """The values of a series by ascending step, as its curve shows them."""
-        with views.reading(self._path) as connection:
+        with reading(self._path) as connection:
             return seen(connection, SeriesQuery(run_id, name, limit=None)).values
 
     def logged(self, run_id: str, name: str, mark: Mark, limit: int | None) -> tuple[Columns, Mark | None]:
         """Points as they were logged, several at one step too, by time; and where the next page begins."""
-        with self._reading() as connection:
+        with reading(self._path) as connection:
             row = connection.execute(
                 "SELECT series.number FROM series JOIN runs ON runs.number = run WHERE runs.id = ? AND series.name = ? "
                 "ORDER BY kind LIMIT 1",  # a metric wins over a system figure of the same name
@@ -100,7 +98,7 @@ class Runs:
     def last_points(self, run_ids: Iterable[str]) -> dict[str, dict[str, LastPoint]]:
         """The last point of each series of each run, system figures too."""
         found: dict[str, dict[str, LastPoint]] = {}
-        with self._reading() as connection:
+        with reading(self._path) as connection:
             rows = connection.execute(
                 "SELECT runs.id, series.name, last_step, last_time_ms, last_value FROM series "
                 "JOIN runs ON runs.number = series.run WHERE runs.id IN (SELECT value FROM json_each(?))",
@@ -121,11 +119,6 @@ class Runs:
         while page := views.console_lines(self._path, run_id, after=lines[-1]["id"] if lines else 0):
             lines += page
         return lines
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with contextlib.closing(sqlite.connect(self._path, read_only=True)) as connection:
-            yield connection
 
 
 def id_from(prefix: str, *parts: str) -> str:

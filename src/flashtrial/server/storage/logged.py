@@ -26,6 +26,7 @@ def logged_page(connection: sqlite3.Connection, series: int, mark: Mark, limit: 
     """Up to `limit` (1 or more) points from `mark` on, writer by writer; and where the next page begins.
 
     Only the blocks that the page touches are read. A point that arrives late, before a mark, is not seen from there.
+    The connection is in one snapshot: points move from a tail into a block at any time.
     """
     gaps = Gaps()
     parts: list[Columns] = []
