@@ -18,7 +18,6 @@ from flashtrial.tracking.journal.progress import read_status
 from flashtrial.tracking.journal.routes import NATIVE
 from flashtrial.tracking.journal.segments import size_bytes
 from flashtrial.tracking.sending.feeds import DAMAGED_SUFFIX
-from flashtrial.tracking.settings.address import INSTANCE
 
 _COMPANIONS = ("runpod", "runpod-flash", "fastapi", "uvicorn", "uv")
 
@@ -81,7 +80,7 @@ def _servers(home: Path, outbox: Path) -> list[Finding]:
     """Each server that runs go to: those of which records wait, and the one that is configured, if it is not ours."""
     servers = RunServers(home, env.snapshot())
     named = {writer.places[NATIVE] for writer in writers(outbox) if writer.places.get(NATIVE) and writer.pending}
-    if servers.default().url != INSTANCE:
+    if servers.goes_elsewhere():
         named.add(servers.default())
     found = {health.url: health for health in map(servers.health, sorted(named))}
     return [

@@ -1,6 +1,7 @@
 """The server of each run, as its journals name it: asked with the tokens that the sync process would show.
 
-What this home's own instance has is read from its database, so that nothing need run.
+What this home's own instance has is read from its database, so that nothing need run. Where no instance of this home
+runs, its address may be another server's: a container's, or the end of a tunnel.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,8 @@ from flashtrial.core import env
 from flashtrial.core.errors import FlashtrialError
 from flashtrial.tracking.journal.routes import NATIVE, Destination
 from flashtrial.tracking.sending.addresses import Addresses
-from flashtrial.tracking.settings.address import INSTANCE, instance_url, server_meant
+from flashtrial.tracking.settings.address import INSTANCE, has_instance, instance_url, server_meant
+from flashtrial.tracking.settings.credentials import Credentials
 
 _ANY_RUN = "/api/v1/runs?limit=1"
 _REFUSED = (401, 403)
@@ -46,16 +48,24 @@ class RunServers:
         url = self._environment.get(env.URL) or None
         return Destination(NATIVE, server_meant(self._home, url))
 
+    def goes_elsewhere(self) -> bool:
+        """Whether the user named a server that this home's own instance is not, or is not now."""
+        return self.default().url != INSTANCE or (self._is_named() and not has_instance(self._home))
+
     def counts(self, destination: Destination, run_id: str) -> list[dict[str, Any]]:
         """What arrived of a run, by writer; empty where it is not known. Raises `ServerSilent`."""
         home = Path(destination.home) if destination.home else self._home
-        if self._addresses.find(destination).url == instance_url(home):
-            return counts_on_disk(home, run_id)
+        is_own = self._addresses.find(destination).url == instance_url(home)
+        on_disk = counts_on_disk(home, run_id) if is_own else []
+        if on_disk or (is_own and has_instance(home)):
+            return on_disk
         url, answer = self._ask(destination, f"/api/v1/runs/{quote(run_id, safe='')}/writers")
         match answer.status, answer.json():
             case 200, {"writers": list(writers)}:
                 return writers
             case 404, {"error": "no_such_run"}:
+                return []
+            case 0, _ if is_own and not self._is_named():  # no server that anybody spoke of
                 return []
         raise ServerSilent(f"run {run_id} goes to {url}, which cannot be asked: {answer.problem}")
 
@@ -68,9 +78,9 @@ class RunServers:
             return Health(url, "answers in other words than ours: is another program on that port?")
         return Health(url, answer.problem)
 
-    def is_own_instance(self, destination: Destination) -> bool:
-        """Whether it is this home's."""
-        return destination == Destination(NATIVE, INSTANCE)
+    def _is_named(self) -> bool:
+        """Whether a server is configured, by a variable or a login."""
+        return bool(self._environment.get(env.URL) or Credentials.read(self._home).url)
 
     def _ask(self, destination: Destination, path: str) -> tuple[str, Answer]:
         """The address, and its answer to the first token that it does not refuse."""

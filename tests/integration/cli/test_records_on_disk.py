@@ -35,6 +35,12 @@ def train(cli: Flashtrial, **given: str) -> str:
 OFFLINE = {"FLASHTRIAL_WORKER_ID": "worker_1"}
 
 
+def leave_instance(cli: Flashtrial) -> None:
+    """As a killed one does, so that nobody asks what may be on the default port of a developer's machine."""
+    cli.home.mkdir(exist_ok=True)
+    (cli.home / "instance.json").write_text(json.dumps({"url": "http://127.0.0.1:9"}))
+
+
 def test_a_home_without_a_database_has_no_runs(flashtrial_cli: Flashtrial) -> None:
     assert json.loads(flashtrial_cli("runs", "--json").stdout) == []
     assert flashtrial_cli("runs").stdout == f"no runs in {flashtrial_cli.home} yet\n"
@@ -42,6 +48,7 @@ def test_a_home_without_a_database_has_no_runs(flashtrial_cli: Flashtrial) -> No
 
 
 def test_an_unknown_run_is_one_line(flashtrial_cli: Flashtrial) -> None:
+    leave_instance(flashtrial_cli)
     answer = flashtrial_cli("verify", "run_nobody")
     assert answer.returncode == 1
     assert answer.stderr.startswith("flashtrial: no run run_nobody in ")
@@ -66,6 +73,7 @@ def test_what_was_tracked_is_listed_and_verified_after_everything_ended(flashtri
 
 def test_records_made_offline_are_missing_until_sync_sends_them(flashtrial_cli: Flashtrial) -> None:
     run_id = train(flashtrial_cli, **OFFLINE)
+    leave_instance(flashtrial_cli)
     before = json.loads(flashtrial_cli("verify", run_id, "--json").stdout)
     assert before["written"] == before["missing"] >= 22
     assert before["sent"] == before["stored"] == 0

@@ -3,19 +3,22 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flashtrial.cli import doctor, probe
+from flashtrial.cli.run_servers import ServerSilent
+from flashtrial.cli.verify import UnknownRun, audit
 from flashtrial.protocol.records import JournalHeader
 from flashtrial.tracking.journal.outbox import Journal, cursor_path, dead_path
 from flashtrial.tracking.journal.progress import Cursor, DeadRecord, append_dead, write_cursor
-from testkit import free_port
-from testkit.tracking_server import TrackingClient
+from flashtrial.tracking.settings import address
+from testkit.tracking_server import TrackingClient, batch, metric
 
-from .conftest import TIMEOUT_S, Lab, StandIn
+from .conftest import NOWHERE, TIMEOUT_S, Lab, StandIn
 
 pytestmark = pytest.mark.integration
 
@@ -27,7 +30,7 @@ def command(lab: Lab) -> Command:
     """A ``flashtrial`` command in the lab's home, with another server configured than the runs'."""
 
     def run(*arguments: str, **given: str) -> subprocess.CompletedProcess[str]:
-        elsewhere = {"FLASHTRIAL_URL": f"http://127.0.0.1:{free_port()}"}
+        elsewhere = {"FLASHTRIAL_URL": NOWHERE}
         return subprocess.run(
             [sys.executable, "-m", "flashtrial.cli", *arguments],
             env=lab.environment({**elsewhere, **given}),
@@ -76,11 +79,43 @@ def test_a_run_is_verified_where_it_went(lab: Lab, server: TrackingClient, comma
 
 
 def test_a_server_that_cannot_be_asked_is_named_and_nothing_is_called_missing(lab: Lab, command: Command) -> None:
-    url = f"http://127.0.0.1:{free_port()}"
-    journal(lab.outbox, url, 5)
+    lab.url = NOWHERE  # and not where this home's instance is
+    journal(lab.outbox, NOWHERE, 5)
     answer = command("verify", "run_1")
     assert (answer.returncode, answer.stdout) == (1, "")
-    assert answer.stderr == f"flashtrial: run run_1 goes to {url}, which cannot be asked: nothing listens there\n"
+    assert answer.stderr == f"flashtrial: run run_1 goes to {NOWHERE}, which cannot be asked: nothing listens there\n"
+
+
+@pytest.fixture
+def asks_here() -> Iterator[None]:
+    """For tests that ask in this process: its connections are closed."""
+    yield
+    probe._pool().clear()
+
+
+@pytest.mark.usefixtures("asks_here")
+def test_a_server_at_the_address_of_no_instance_is_asked(
+    lab: Lab, server: TrackingClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container's, or the end of a tunnel, on the default port: `INSTANCE` by its address, and no file says so."""
+    assert lab.url
+    monkeypatch.setattr(address, "_DEFAULT_URL", lab.url)
+    monkeypatch.setenv("FLASHTRIAL_URL", lab.url)
+    journal(lab.outbox, "instance", 2)
+    assert audit(lab.home, lab.outbox, "run_1").missing == 2
+    server.ingest(batch("run_1", metric(1, {"x": 1.0}), metric(2, {"x": 1.0}), writer_id="wr_run_1"))
+    found = audit(lab.home, lab.outbox, "run_1")
+    assert (found.stored, found.missing) == (2, 0)
+    shown = [each for each in doctor.examine(lab.home) if each.name == "server"]
+    assert [(each.value, each.ok) for each in shown] == [(f"{lab.url} answers", True)]
+    monkeypatch.setattr(address, "_DEFAULT_URL", NOWHERE)
+    monkeypatch.setenv("FLASHTRIAL_URL", NOWHERE)
+    with pytest.raises(ServerSilent):
+        audit(lab.home, lab.outbox, "run_1")
+    monkeypatch.delenv("FLASHTRIAL_URL")
+    assert audit(lab.home, lab.outbox, "run_1").missing == 2
+    with pytest.raises(UnknownRun):
+        audit(lab.home, lab.outbox, "run_nobody")
 
 
 def test_each_destination_is_counted_for_itself(lab: Lab, server: TrackingClient, command: Command) -> None:

@@ -68,6 +68,11 @@ def instance_url(home: Path) -> str:
     return _Instance.read(home).url or _DEFAULT_URL
 
 
+def has_instance(home: Path) -> bool:
+    """Whether an instance of this home runs, or was killed: an end in order leaves no file that says where it is."""
+    return _Instance.read(home).url is not None
+
+
 def instance_key(home: Path, url: str) -> str | None:
     """The key of this home's own instance, for `url` on this machine or where only this user can have said it is."""
     return _key(home) if is_instances(home, url) else None
