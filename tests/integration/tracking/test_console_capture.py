@@ -376,6 +376,21 @@ for number in range(50):
     assert said(lab) == ["first ***", *["***"] * 50]
 
 
+def test_a_secret_longer_than_any_line_costs_no_line(lab: Lab, companions: Companions) -> None:
+    script = """
+import flashtrial
+run = flashtrial.init(
+    config={"credentials": "k" * 150_000, "api_key": "hunter2-of-mine"}, settings={"finish_timeout_s": 0}
+)
+print("first hunter2-of-mine", flush=True)
+run.update_config({"hub": {"private_key": "s" * 150_000, "auth_token": "battery-staple"}})
+print("then battery-staple", flush=True)
+"""
+    lab.run(script, **ON)
+    companions.wait()
+    assert said(lab) == ["first ***", "then ***"]
+
+
 def test_where_nothing_can_be_printed_no_record_is_lost_to_what_is_printed(lab: Lab, companions: Companions) -> None:
     """Closed descriptors have the numbers that the next files get: the journal, say, into which C code would print."""
     script = INIT + "run.log({'x': 1.0})\nfor each in (0, 1, 2): os.write(each, b'from C')\nrun.log({'x': 2.0})"

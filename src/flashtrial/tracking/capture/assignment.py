@@ -2,12 +2,15 @@
 
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any, Final
 
 import ormsgpack
 
+from flashtrial.protocol.child import MOST_SECRETS
+from flashtrial.tracking.capture.lines import MARGIN_BYTES, MAX_LINE_BYTES
 from flashtrial.tracking.capture.subject import Subject
 from flashtrial.tracking.settings.limits import OutboxLimits, WhenFull
 
@@ -15,6 +18,8 @@ HEAD: Final = struct.Struct("<I")
 FINISH: Final = b"finish\n"
 MASK: Final = b"mask "  # and a list of secrets, in hexadecimal msgpack
 MAX_BYTES: Final = 128 * 1024  # what a socket's buffer holds in any case: the sender never waits for the reader
+PORTION_BYTES: Final = MAX_LINE_BYTES + MARGIN_BYTES  # of secrets; in hexadecimal a kernel takes it whole or not at all
+_PORTIONS_AT_ONCE: Final = 4
 
 
 class NoAssignment(ConnectionError):
@@ -76,17 +81,43 @@ def receive(control: socket.socket) -> Assignment:
     return Assignment(**said, streams=streams, subject=_subject(subject) if subject else None)
 
 
-def mask_message(secrets: Sequence[str]) -> bytes:
-    """What tells the companion of secrets that are known later."""
-    return MASK + ormsgpack.packb([*secrets]).hex().encode() + b"\n"
+def portions(secrets: Iterable[str]) -> Iterator[list[str]]:
+    """At most `MOST_SECRETS` of them, at most `PORTION_BYTES` at a time; a longer one is in no line that is kept."""
+    portion: list[str] = []
+    size_bytes = 0
+    for secret in islice(secrets, MOST_SECRETS):
+        length = len(secret.encode("utf-8", "backslashreplace"))
+        if length > PORTION_BYTES:
+            continue
+        if size_bytes + length > PORTION_BYTES:
+            yield portion
+            portion, size_bytes = [], 0
+        portion.append(secret)
+        size_bytes += length
+    if portion:
+        yield portion
+
+
+def told_at_once(secrets: Iterable[str]) -> tuple[str, ...]:
+    """Those of them that there is room for in an assignment."""
+    return tuple(chain.from_iterable(islice(portions(secrets), _PORTIONS_AT_ONCE)))
+
+
+def mask_messages(secrets: Iterable[str]) -> Iterator[bytes]:
+    """What tells the companion of secrets that are known later: each is sent whole or not at all, and is a line of its
+    own whatever was sent before it."""
+    return (b"\n" + MASK + ormsgpack.packb(portion).hex().encode() + b"\n" for portion in portions(secrets))
 
 
 def secrets_of(message: bytes) -> list[str]:
-    """What `mask_message` told, less its line's end; nothing of other messages."""
+    """What one of `mask_messages` told, less its line's ends; nothing of other messages."""
     if not message.startswith(MASK):
         return []
-    secrets: list[str] = ormsgpack.unpackb(bytes.fromhex(message.removeprefix(MASK).decode()))
-    return secrets
+    try:
+        told = ormsgpack.unpackb(bytes.fromhex(message.removeprefix(MASK).decode()))
+    except ValueError:
+        return []
+    return [secret for secret in told if isinstance(secret, str)] if isinstance(told, list) else []
 
 
 def _subject(said: dict[str, Any]) -> Subject:

@@ -77,7 +77,7 @@ class Companion:
         for channel in self._channels:
             channel.give_back()
         with contextlib.suppress(OSError):  # the companion is gone, or has all it wants
-            control.sendall(assignment.FINISH)
+            control.sendall(b"\n" + assignment.FINISH)  # a line of its own, whatever was sent before it
         self._is_done.wait(max(deadline_s - _MARGIN_S, 0.0))
         with contextlib.suppress(OSError):
             control.shutdown(socket.SHUT_RDWR)  # the watcher ends, and closes what is left
@@ -100,7 +100,8 @@ class Companion:
         control = self._control
         if control is not None:
             with contextlib.suppress(OSError):  # it is gone, or so slow that nothing is kept up with
-                control.send(assignment.mask_message(secrets), socket.MSG_DONTWAIT)
+                for message in assignment.mask_messages(secrets):
+                    control.send(message, socket.MSG_DONTWAIT)
 
     def _take_over(self, control: socket.socket, channels: list[Channel]) -> None:
         self._watcher = threading.Thread(
@@ -153,7 +154,7 @@ def _assignment(run: PartHost, channels: list[Channel], subject: Subject | None)
         outbox_bytes=settings.limits.outbox_bytes,
         segment_bytes=settings.limits.segment_bytes,
         when_full=settings.limits.when_full.value,
-        secrets=run.masks.learned,
+        secrets=assignment.told_at_once(run.masks.learned),
     )
 
 

@@ -127,7 +127,7 @@ class Tee:
         if self._control is None:
             return
         try:
-            said = self._control.recv(64 * 1024)
+            said = self._control.recv(CHUNK_BYTES)
         except BlockingIOError:
             return
         except OSError:
