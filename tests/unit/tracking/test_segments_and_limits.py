@@ -1,5 +1,6 @@
 """Journals in several segments, and outboxes that are full."""
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,16 +8,20 @@ from typing import Any
 
 import pytest
 
+from flashtrial.core.clock import SystemClock
 from flashtrial.core.errors import ConfigurationError
 from flashtrial.protocol.records import JournalHeader, RecordKind
 from flashtrial.testing.clock import FakeClock
 from flashtrial.testing.tracking_backend import MemoryBackend
 from flashtrial.tracking.backends.base import Outage
-from flashtrial.tracking.journal.outbox import Journal, OutboxFull, dead_path, is_locked
-from flashtrial.tracking.journal.progress import dropped_path, read_cursor, read_dropped
+from flashtrial.tracking.journal.outbox import Journal, OutboxFull, cursor_path, dead_path, is_locked
+from flashtrial.tracking.journal.progress import Cursor, dropped_path, read_cursor, read_dropped, write_cursor
+from flashtrial.tracking.journal.reader import JournalReader
 from flashtrial.tracking.journal.routes import Destination, Destinations, Route
 from flashtrial.tracking.journal.segments import list_segments, parse_name, segment_path, size_bytes
+from flashtrial.tracking.media.staging import stage_bytes
 from flashtrial.tracking.sending.compaction import Compaction
+from flashtrial.tracking.sending.couriers import Couriers
 from flashtrial.tracking.sending.feeds import sweep
 from flashtrial.tracking.sending.outbox_state import OutboxState
 from flashtrial.tracking.sending.sync import Sync
@@ -203,6 +208,75 @@ def test_nothing_is_dropped_of_a_segment_that_is_on_its_way(outbox: Path, journa
     first = list_segments(outbox)["wr_1"][0]
     Compaction(state, Destinations()).make_room(1)
     assert first not in {report.segment for report in read_dropped(dropped_path(outbox, "wr_1"))}
+
+
+def _dropped_of_a_full_outbox(outbox: Path, state: OutboxState) -> set[int]:
+    """The segments that were made smaller, of as many as may be."""
+    Compaction(state, Destinations()).make_room(1)
+    return {report.segment for report in read_dropped(dropped_path(outbox, "wr_1"))}
+
+
+@pytest.mark.parametrize("known", ["on the disk", "in memory", "further in memory"])
+def test_a_segment_that_some_cursor_stands_inside_is_not_made_smaller(outbox: Path, known: str) -> None:
+    with contextlib.closing(Journal.create(outbox, JournalHeader("run_1", "wr_1", {}), SMALL)) as journal:
+        append(journal, "system", count=12)
+    state = OutboxState(outbox, FakeClock())
+    stretch = JournalReader.open(segment_path(outbox, "wr_1", 1)).read(0, 1)
+    assert stretch is not None
+    inside, on_disk = Cursor(stretch.marks[0].end, 1), cursor_path(outbox, "wr_1", "files")
+    match known:
+        case "on the disk":
+            write_cursor(on_disk, inside)
+        case "in memory":  # a full disk takes no cursor
+            state.move("wr_1", "files", inside)
+            on_disk.unlink()
+        case _:
+            state.move("wr_1", "files", Cursor(0, 12, 3))
+            write_cursor(on_disk, inside)
+    dropped = _dropped_of_a_full_outbox(outbox, state)
+    assert 1 not in dropped
+    assert {2, 3} <= dropped, "nobody is inside the others"
+
+
+class _UntilDropped:
+    """Stops couriers when something was dropped of the outbox."""
+
+    def __init__(self, outbox: Path) -> None:
+        self._outbox = outbox
+
+    def is_set(self) -> bool:
+        return bool(read_dropped(dropped_path(self._outbox, "wr_1")))
+
+    def wait(self, _timeout: float, /) -> None:
+        """The next look is soon enough."""
+
+
+def test_an_outage_that_fills_the_outbox_costs_no_metric_where_files_wait_too(tmp_path: Path, outbox: Path) -> None:
+    facts: dict[str, Any] = {"url": "http://127.0.0.1:9", "outbox_bytes": 8000, "when_full": "drop"}
+    journal = Journal.create(outbox, JournalHeader("run_1", "wr_1", facts), OutboxLimits(segment_bytes=2048))
+    append(journal, "system", size_bytes=100)
+    append(journal, count=2)
+    staged = stage_bytes(outbox, b"hello")
+
+    def couriers() -> contextlib.closing[Couriers]:
+        return contextlib.closing(Couriers(outbox, tmp_path, {}, SystemClock(), Destinations(home=str(tmp_path))))
+
+    with couriers() as in_life:
+        in_life.step_all()
+        assert read_cursor(cursor_path(outbox, "wr_1", "files")).seq == 3
+        journal.append(RecordKind.FILE, {"name": "a", "sha256": staged.sha256, "size": 5, "staged": staged.ref}, 5)
+        for _ in range(15):
+            append(journal, "system")
+            append(journal)
+        in_life.run_until_idle(_UntilDropped(outbox))
+    journal.close()
+    with couriers() as after_it:
+        after_it.step_all()
+    backend = MemoryBackend()
+    drain(Sync(outbox, backend, FakeClock()))
+    arrived = [record.kind for record in backend.records("run_1")]
+    assert (arrived.count(RecordKind.METRIC), arrived.count(RecordKind.FILE)) == (17, 1)
+    assert list(outbox.glob("*.damaged")) == []
 
 
 def test_limits_come_from_the_environment_and_are_checked() -> None:

@@ -1,8 +1,9 @@
 """Making room in an outbox that has come near its limit: what matters least, and is oldest, is dropped first.
 
 System samples go first, then console lines; metrics and all else are never dropped here. Only closed segments of which
-no destination has taken anything are rewritten, and never while a courier reads. What was dropped is listed beside the
-journal before it is gone (`progress.read_dropped`), so that nothing goes silently.
+no destination of records has taken anything are rewritten, never one that some cursor stands inside, and never while a
+courier reads. What was dropped is listed beside the journal before it is gone (`progress.read_dropped`), so that
+nothing goes silently.
 """
 
 import contextlib
@@ -41,7 +42,10 @@ class _Segment:
 
 
 class Compaction:
-    """Keeps one outbox within its limit. Used by one thread, while no courier reads."""
+    """Keeps one outbox within its limit. Used by one thread, while no courier reads.
+
+    `find` gives the destinations of records; that of files loses nothing by what is dropped behind its cursor.
+    """
 
     def __init__(self, state: OutboxState, find: FindDestinations) -> None:
         self._state = state
@@ -71,8 +75,9 @@ class Compaction:
                 header = JournalReader.open(paths[0]).header
                 names = {each.name for each in self._find(header, is_alive)}
                 cursors = [self._state.cursor(writer_id, name) for name in names]
+                begun = {each.segment for each in self._state.all_cursors(writer_id) if each.offset > 0}
                 for number, path in zip(numbers[:-1] if is_alive else numbers, paths, strict=False):
-                    if all((cursor.segment, cursor.offset) <= (number, 0) for cursor in cursors):
+                    if number not in begun and all(cursor.segment <= number for cursor in cursors):
                         yield _Segment(path, number, path.stat().st_mtime_ns)
 
     def _drop(self, segment: _Segment, kind: RecordKind) -> int:

@@ -38,6 +38,11 @@ class OutboxState:
             progress.write_cursor_if_possible(cursor_path(self.outbox, writer_id, destination), cursor)
             self._cursors[writer_id, destination] = cursor
 
+    def all_cursors(self, writer_id: str) -> list[Cursor]:
+        """Where anybody is, or would go on after a death: those in memory, and those on the disk, whosever they are."""
+        in_memory = [cursor for (writer, _), cursor in list(self._cursors.items()) if writer == writer_id]
+        return in_memory + [progress.read_cursor(path) for path in self.outbox.glob(f"{writer_id}.*.cursor")]
+
     def forget(self, writer_id: str) -> None:
         """The journal is gone: so are its cursors, those of destinations that are no more included."""
         for key in [key for key in list(self._cursors) if key[0] == writer_id]:
