@@ -4,7 +4,7 @@ What this home's own instance has is read from its database, so that nothing nee
 runs, its address may be another server's: a container's, or the end of a tunnel.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,14 @@ from flashtrial.cli import probe
 from flashtrial.cli.probe import Answer
 from flashtrial.core import env
 from flashtrial.core.errors import FlashtrialError
+from flashtrial.tracking.backends.native import HEARTBEAT_PATH
 from flashtrial.tracking.journal.routes import NATIVE, Destination
 from flashtrial.tracking.sending.addresses import Addresses
-from flashtrial.tracking.settings.address import INSTANCE, has_instance, instance_url, server_meant
+from flashtrial.tracking.settings.address import INSTANCE, Address, has_instance, instance_url, server_meant
 from flashtrial.tracking.settings.credentials import Credentials
 
-_ANY_RUN = "/api/v1/runs?limit=1"
 _REFUSED = (401, 403)
+_MOST_WORDS = 300  # of what a server says, which may be a page
 
 
 class ServerSilent(FlashtrialError):
@@ -59,7 +60,8 @@ class RunServers:
         on_disk = counts_on_disk(home, run_id) if is_own else []
         if on_disk or (is_own and has_instance(home)):
             return on_disk
-        url, answer = self._ask(destination, f"/api/v1/runs/{quote(run_id, safe='')}/writers")
+        path = f"/api/v1/runs/{quote(run_id, safe='')}/writers"
+        url, answer = self._ask(destination, lambda at: probe.get(at.url + path, key=at.token or ""))
         match answer.status, answer.json():
             case 200, {"writers": list(writers)}:
                 return writers
@@ -67,28 +69,38 @@ class RunServers:
                 return []
             case 0, _ if is_own and not self._is_named():  # no server that anybody spoke of
                 return []
-        raise ServerSilent(f"run {run_id} goes to {url}, which cannot be asked: {answer.problem}")
+        raise ServerSilent(f"run {run_id} goes to {url}, which cannot be asked: {_problem(answer)}")
 
     def health(self, destination: Destination) -> Health:
-        """Whether a server takes the token for it."""
-        url, answer = self._ask(destination, _ANY_RUN)
+        """Whether a server takes the token for what it is for, which is writing: a heartbeat of no writers."""
+        url, answer = self._ask(
+            destination, lambda at: probe.post(at.url + HEARTBEAT_PATH, {"writers": []}, key=at.token or "")
+        )
         if answer.status in _REFUSED:
-            return Health(url, f"refuses the token (HTTP {answer.status}): set FLASHTRIAL_TOKEN or `flashtrial login`")
+            return Health(url, f"refuses the token ({_problem(answer)}): set FLASHTRIAL_TOKEN or `flashtrial login`")
         if answer.ok and not isinstance(answer.json(), dict):
             return Health(url, "answers in other words than ours: is another program on that port?")
-        return Health(url, answer.problem)
+        return Health(url, _problem(answer))
 
     def _is_named(self) -> bool:
         """Whether a server is configured, by a variable or a login."""
         return bool(self._environment.get(env.URL) or Credentials.read(self._home).url)
 
-    def _ask(self, destination: Destination, path: str) -> tuple[str, Answer]:
+    def _ask(self, destination: Destination, question: Callable[[Address], Answer]) -> tuple[str, Answer]:
         """The address, and its answer to the first token that it does not refuse."""
         while True:
             address = self._addresses.find(destination)
-            answer = probe.get(address.url + path, key=address.token or "")
+            answer = question(address)
             if answer.status not in _REFUSED or not self._addresses.refuse(destination, address):
                 return address.url, answer
+
+
+def _problem(answer: Answer) -> str:
+    """What hinders, in the server's own words where it says some; empty where nothing does."""
+    match answer.json():
+        case {"message": str(words)} if answer.problem:
+            return f"HTTP {answer.status}, {words[:_MOST_WORDS]}"
+    return answer.problem
 
 
 def counts_on_disk(home: Path, run_id: str) -> list[dict[str, Any]]:

@@ -12,11 +12,13 @@ import pytest
 from flashtrial.cli import doctor, probe
 from flashtrial.cli.run_servers import ServerSilent
 from flashtrial.cli.verify import UnknownRun, audit
+from flashtrial.core.clock import SystemClock
 from flashtrial.protocol.records import JournalHeader
+from flashtrial.server.access.tokens import Grant, Scope, issue
 from flashtrial.tracking.journal.outbox import Journal, cursor_path, dead_path
 from flashtrial.tracking.journal.progress import Cursor, DeadRecord, append_dead, write_cursor
 from flashtrial.tracking.settings import address
-from testkit.tracking_server import TrackingClient, batch, metric
+from testkit.tracking_server import TrackingClient, batch, metric, tracking_server
 
 from .conftest import NOWHERE, TIMEOUT_S, Lab, StandIn
 
@@ -151,5 +153,25 @@ def test_runs_and_doctor_say_where_what_waits_goes(lab: Lab, command: Command) -
             for finding in json.loads(command("doctor", "--json").stdout)
             if finding["name"] == "server"
         }
-    assert [ok for value, ok in found.items() if value.startswith(server.url)] == [False]
+    assert [ok for value, ok in found.items() if value.startswith(server.url)] == [True]
     assert any(value.endswith("nothing listens there") for value in found), found
+
+
+@pytest.mark.usefixtures("asks_here")
+def test_a_token_that_only_writes_is_a_good_one_and_one_that_only_reads_is_not(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, home = "ft_" + "k" * 43, tmp_path / "server-home"
+    with tracking_server(home, token=key) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        monkeypatch.setenv("FLASHTRIAL_URL", url)
+        shown = {}
+        for scope in (Scope.WRITE, Scope.READ):
+            token = issue(home, key, Grant("box", frozenset({scope})), SystemClock().time_ms())
+            monkeypatch.setenv("FLASHTRIAL_TOKEN", token)
+            [shown[scope]] = [each for each in doctor.examine(lab.home) if each.name == "server"]
+    assert shown[Scope.WRITE] == doctor.Finding("server", f"{url} answers")
+    assert not shown[Scope.READ].ok
+    assert (
+        "refuses the token (HTTP 403, this token (box) is good for read; this needs write)" in shown[Scope.READ].value
+    )
