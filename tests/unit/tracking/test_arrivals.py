@@ -136,6 +136,12 @@ def test_an_outage_is_that_of_the_server_that_is_meant(outbox: Path) -> None:
     assert look(outbox, BOTH).outage == "ours"
 
 
+@pytest.mark.usefixtures("sync_process")
+def test_an_outage_tells_no_password_of_an_address(outbox: Path) -> None:
+    say(outbox, mlflow="https://joe:p@ss@host/x?at=a@b cannot be reached")
+    assert look(outbox, BOTH).outage == "https://host/x?at=a@b cannot be reached"
+
+
 def test_what_a_sync_process_said_before_it_died_is_no_news(outbox: Path) -> None:
     say(outbox, native="down")
     assert look(outbox, [NATIVE]).outage is None

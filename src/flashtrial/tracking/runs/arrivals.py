@@ -14,6 +14,7 @@ from flashtrial.tracking.journal.progress import dropped_path, read_cursor, read
 from flashtrial.tracking.journal.routes import NATIVE, Destination
 from flashtrial.tracking.journal.segments import list_segments
 from flashtrial.tracking.media.uploads import FILES, pending_files, unsettled_files
+from flashtrial.tracking.runs.places import without_users
 
 POLL_S = 0.01
 LOOK_EVERY_S = 1.0
@@ -106,7 +107,7 @@ class _Look:
         if status is None:
             return {}
         said = {each: status.outages.get(str(each)) for each in (*self._destinations, *self._files)}
-        return {each: reason for each, reason in said.items() if reason}
+        return {each: without_users(reason) for each, reason in said.items() if reason}
 
     def delivery(self, *, may_be_missed: bool) -> Delivery:
         """How things are now; a sync process that is not there is worth a word unless it `may_be_missed`."""

@@ -15,7 +15,7 @@ _SERVERS: Final = {
     "mlflow": ("MLFLOW_TRACKING_URI", "http://localhost:5002"),
     "pluto": ("PLUTO_URL_API", "https://pluto-api.trainy.ai"),
 }
-_USER_INFO: Final = re.compile(r"(?<=://)[^/?#]*@")
+_USERS: Final = re.compile(r"(?<=://)[^\s/?#]*@")
 
 
 def page_of(writer: RunWriter) -> str:
@@ -39,7 +39,11 @@ def destinations_of(writer: RunWriter) -> list[Destination]:
     return [Destination(name, (writer.server or "") if name == NATIVE else "") for name in writer.settings.backends]
 
 
+def without_users(said: str) -> str:
+    """`said` without the users and passwords of the addresses in it."""
+    return _USERS.sub("", said)
+
+
 def _address(name: str, environment: Mapping[str, str]) -> str:
-    """Without a user and a password: it is printed, and goes into answers."""
     variable, default = _SERVERS[name]
-    return _USER_INFO.sub("", environment.get(variable) or default)
+    return without_users(environment.get(variable) or default)
