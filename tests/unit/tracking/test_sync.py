@@ -403,7 +403,7 @@ def test_a_proxy_with_a_small_limit_gets_small_requests_and_no_record_that_is_to
     sync = Sync(outbox, backend, FakeClock())
     journal = new_journal("wr_1")
     append(journal, 40)
-    journal.append("data", {"name": "x", "value": "x" * 1000}, 5)
+    journal.append("data", {"name": "x", "value": "x" * 70_000}, 5)
     append(journal, 40)
     drain(sync)
     assert seqs(backend) == [seq for seq in range(1, 82) if seq != 41]
@@ -411,3 +411,56 @@ def test_a_proxy_with_a_small_limit_gets_small_requests_and_no_record_that_is_to
     assert dead.seq == 41
     assert dead.reason.startswith(f"HTTP 413: the record takes {len(dead.frame)} bytes")
     assert "client_max_body_size" in dead.reason
+
+
+def test_a_proxy_that_takes_nothing_for_a_while_costs_no_record_and_leaves_no_small_requests(
+    outbox: Path, new_journal: JournalMaker
+) -> None:
+    closed = True
+    sizes: list[int] = []
+
+    def before(batches: Sequence[Batch]) -> None:
+        sizes.append(sum(len(batch.frames) for batch in batches))
+        if closed:
+            raise Rejected("HTTP 413", is_certain=False)
+
+    backend, clock = MemoryBackend(before=before), FakeClock()
+    sync = Sync(outbox, backend, clock)
+    append(new_journal("wr_1"), 3000)
+    for _ in range(5):
+        drain(sync)
+        clock.advance(3600)
+    status = read_status(outbox)
+    assert status is not None
+    assert status.outage is not None
+    assert "HTTP 413, which lets not even" in status.outage
+    assert len(sizes) < 30
+    closed = False
+    sizes.clear()
+    drain(sync)
+    assert seqs(backend) == list(range(1, 3001))
+    assert not dead_path(outbox, "wr_1", "native").exists()
+    assert max(sizes) > sum(sizes) / 3, "soon they are as large as ever"
+
+
+def test_a_record_is_set_aside_only_where_so_much_never_went_through(outbox: Path, new_journal: JournalMaker) -> None:
+    limit_bytes = 1 << 20
+
+    def before(batches: Sequence[Batch]) -> None:
+        if sum(len(batch.frames) for batch in batches) > limit_bytes:
+            raise Rejected("HTTP 413", is_certain=False)
+
+    backend = MemoryBackend(before=before)
+    sync = Sync(outbox, backend, FakeClock())
+    journal = new_journal("wr_1")
+    journal.append("data", {"name": "x", "value": "x" * 200_000}, 5)
+    drain(sync)
+    limit_bytes = 0
+    journal.append("data", {"name": "x", "value": "x" * 150_000}, 5)
+    drain(sync)
+    assert not dead_path(outbox, "wr_1", "native").exists()
+    limit_bytes = 250_000
+    journal.append("data", {"name": "x", "value": "x" * 300_000}, 5)
+    sync.last_round()
+    assert seqs(backend) == [1, 2]
+    assert [record.seq for record in read_dead(dead_path(outbox, "wr_1", "native"))] == [3]

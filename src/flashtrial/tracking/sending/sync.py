@@ -19,7 +19,8 @@ from flashtrial.tracking.sending.feeds import Feeds
 from flashtrial.tracking.sending.outbox_state import OutboxState
 from flashtrial.tracking.sending.pulse import Pulse
 from flashtrial.tracking.sending.rounds import Answered, Load, most_requests, send_round
-from flashtrial.tracking.sending.settlement import REQUEST_BYTES, settle, settle_rejected, why_too_large
+from flashtrial.tracking.sending.settlement import settle, settle_rejected, why_too_large
+from flashtrial.tracking.sending.width import Width
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class Sync:
         self._whereabouts = whereabouts
         self._last_seen: object = None
         self._most = most_requests(backend)
-        self._request_bytes = REQUEST_BYTES
+        self._width = Width(clock)
         self._outage: str | None = None
         self._look_round_at = clock.monotonic() + LOOK_ROUND_EVERY_S
 
@@ -127,7 +128,7 @@ class Sync:
 
     def _send(self) -> bool:
         """Whether there was something to send. Raises `Outage`."""
-        loads = self._feeds.next_loads(self._request_bytes, self._most)
+        loads = self._feeds.next_loads(self._width.request_bytes, self._most)
         if loads:
             self._deliver(loads)
         looks_round = not loads or self._clock.monotonic() >= self._look_round_at
@@ -168,6 +169,8 @@ class Sync:
                 self._deliver_less(answered, rejected)
             case Exception() as error:
                 raise error
+            case None:
+                self._width.taken(answered.size_bytes)
         for (feed, parcel), receipt in zip(answered.load, answered.receipts, strict=answered.error is None):
             if not receipt.is_unfinished:
                 feed.apply(settle(parcel, receipt, self._clock.time_ms()))
@@ -182,12 +185,17 @@ class Sync:
         feed.apply(settle_rejected(parcel, str(rejected), self._clock.time_ms()))
 
     def _deliver_less(self, answered: Answered, rejected: Rejected) -> None:
-        """The way is too narrow for the request: smaller ones from now on; a record that is too large is set aside."""
+        """The way is too narrow for the request: smaller ones from now on; a record that is too large is set aside.
+
+        Raises `Outage` when it was small enough for any way.
+        """
         [(feed, parcel), *others] = answered.load
         if others or len(parcel.stretch.marks) > 1:
-            self._request_bytes = max(answered.size_bytes // 2, 1)
-            return
-        feed.apply(settle_rejected(parcel, why_too_large(parcel, str(rejected)), self._clock.time_ms()))
+            self._width.refused(answered.size_bytes)
+        elif self._width.is_too_large(answered.size_bytes):
+            feed.apply(settle_rejected(parcel, why_too_large(parcel, str(rejected)), self._clock.time_ms()))
+        else:
+            raise Outage(f"{rejected}, which lets not even {answered.size_bytes} bytes through; look at its limits")
 
     def _note(self, outage: str | None) -> None:
         """Say a change of the destination's state once, not at each attempt."""
