@@ -110,6 +110,26 @@ def test_a_poisoned_record_is_found_while_the_others_go_on(outbox: Path, backlog
     assert [record.seq for record in read_dead(dead_path(outbox, "wr_1", "native"))] == [7]
 
 
+class Roomy(MemoryBackend):
+    """Takes four requests at once, or one after the other."""
+
+    most_requests = 4
+
+
+def test_where_no_thread_can_be_started_the_round_is_sent_one_after_the_other(outbox: Path, backlog: int) -> None:
+    backend = Roomy()
+    sync = Sync(outbox, backend, FakeClock())
+    before = threading.stack_size(1 << 47)  # more than any process can have
+    try:
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            threading.Thread(target=print).start()
+        drain(sync)
+    finally:
+        threading.stack_size(before)
+    assert [seqs(backend, writer_id) for writer_id in WRITERS] == [list(range(1, backlog + 1))] * 4
+    assert backend.requests == 5
+
+
 def test_an_error_of_ours_in_one_request_is_raised_and_not_swallowed(outbox: Path, backlog: int) -> None:
     def fails(writers: set[str], _request: int) -> None:
         if writers == {"wr_3"}:

@@ -8,6 +8,7 @@ A journal is in one request of a round at most, so its records arrive in order. 
 to the others.
 """
 
+import itertools
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,13 +47,23 @@ def most_requests(backend: Backend) -> int:
 
 
 def send_round(backend: Backend, loads: Sequence[Load]) -> list[Answered]:
-    """Send all of `loads` at once, and come back when each has its answer."""
+    """Send all of `loads` at once, and come back when each has its answer.
+
+    Where no more threads can be started (a limit of processes, the end of the interpreter), one after the other.
+    """
     answered = [Answered(load) for load in loads]
     others = [threading.Thread(target=each.ask, args=(backend,), daemon=True) for each in answered[1:]]
-    for thread in others:
-        thread.start()
-    for each in answered[:1]:
+    started = list(itertools.takewhile(_is_started, others))
+    for each in [*answered[:1], *answered[1 + len(started) :]]:
         each.ask(backend)
-    for thread in others:
+    for thread in started:
         thread.join()
     return answered
+
+
+def _is_started(thread: threading.Thread) -> bool:
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    return True
