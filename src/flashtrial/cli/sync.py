@@ -20,7 +20,7 @@ from flashtrial.tracking.sending import sync_main
 from flashtrial.tracking.sending.couriers import Couriers
 from flashtrial.tracking.sending.feeds import sweep
 from flashtrial.tracking.sending.sync_main import DRAIN_BUDGET_S
-from flashtrial.tracking.settings.address import host_of
+from flashtrial.tracking.settings.address import host_of, server_meant
 from flashtrial.tracking.settings.names import BACKENDS
 
 OTHERS_PATIENCE_S = 10.0
@@ -50,7 +50,7 @@ def drain(home: Path, outbox: Path, url: str | None = None) -> str:
         with _take_over(outbox) if url or wanted else files.file_lock(lock_path(outbox), wait=False):
             _send(home, outbox, environment, destinations)
     except files.Locked:
-        _wait_for_the_sync_process(outbox)
+        _wait_for_the_sync_process(home, outbox)
     if left := _left(outbox):
         raise NotSent(left)
     sent = [f"{count} {what}" for count, what in ((records, "records"), (file_count, "files")) if count]
@@ -106,11 +106,11 @@ def _send(home: Path, outbox: Path, environment: Mapping[str, str], destinations
             pass
 
 
-def _wait_for_the_sync_process(outbox: Path) -> None:
+def _wait_for_the_sync_process(home: Path, outbox: Path) -> None:
     """The one that runs may have been started without the token that the user has set by now."""
     token = env.get(env.TOKEN)
     if token:
-        hand_over(outbox, env.get(env.URL).rstrip("/"), token)
+        hand_over(outbox, server_meant(home, env.get(env.URL) or None), token, str(home))
     deadline = time.monotonic() + OTHERS_PATIENCE_S
     while waiting(outbox) and time.monotonic() < deadline:
         time.sleep(_POLL_S)
