@@ -15,6 +15,7 @@ from flashtrial.server.series_views import SeriesQuery, seen
 from flashtrial.server.storage.columns import EMPTY, Columns, Float64
 from flashtrial.server.storage.logged import Mark, logged_page
 from flashtrial.server.storage.reading import reading
+from flashtrial.server.storage.removal import was_removed
 from flashtrial.server.views import RunDetail, RunQuery, RunView
 
 ALL_POINTS = 1_000_000_000
@@ -40,6 +41,11 @@ class Runs:
 
     def by_id(self, run_id: str) -> RunDetail | None:
         return views.read_run(self._path, run_id)
+
+    def was_removed(self, run_id: str) -> bool:
+        """Whether there was a run with this id that somebody removed."""
+        with reading(self._path) as connection:
+            return was_removed(connection, run_id)
 
     def number_of(self, run_id: str) -> int | None:
         """The number of a run that there is."""

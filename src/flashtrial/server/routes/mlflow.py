@@ -167,7 +167,7 @@ def _add_runs(routes: APIRouter, prefix: str, wire: MlflowWire) -> None:
         def run(run_id: str) -> Response:
             return answered(lambda: json_answer({"run": runs.create(_said(request, body), run_id)}))
 
-        return await made(fresh, request, lambda: uuid4().hex, run)
+        return await made(fresh, request, lambda: uuid4().hex, run, runs.is_deleted)
 
     def update(said: Said) -> object:
         return {"run_info": runs.update(said)["info"]}

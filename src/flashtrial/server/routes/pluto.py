@@ -106,7 +106,7 @@ def _add_runs(routes: APIRouter, wire: PlutoWire) -> None:
         def opened(run_id: str) -> Response:
             return answered(lambda: _opened(wire.runs.create(asked.map(), run_id), asked.base))
 
-        return await made(fresh, request, lambda: new_id("pl"), opened)
+        return await made(fresh, request, lambda: new_id("pl"), opened, wire.runs.is_deleted)
 
     def resume(asked: Asked) -> object:
         return _opened(wire.runs.resume(asked.map()), asked.base)

@@ -122,14 +122,20 @@ class MlflowRuns:
         if news := parsed_inputs(said.get("datasets")):
             self._ledger.change_fact(view["id"], INPUTS, lambda before: joined_inputs(before, news))
 
+    def is_deleted(self, run_id: str) -> bool:
+        """Whether somebody deleted a run with this id, for MLflow's clients or for good."""
+        return self._is_marked(run_id) or self._runs.was_removed(run_id)
+
     def writable(self, run_id: object) -> RunView:
         """The run with this id, which nobody has deleted."""
         view = self.view(run_id)
-        facts = self._ledger.fact(view["id"], FACTS)
-        is_deleted = isinstance(facts, dict) and facts.get("stage") == DELETED
-        if is_deleted or self._experiments.is_deleted(view["project"]):
+        if self._is_marked(view["id"]) or self._experiments.is_deleted(view["project"]):
             raise MlflowError(f"The run {view['id']} must be in the 'active' state. Current state is deleted.", INVALID)
         return view
+
+    def _is_marked(self, run_id: str) -> bool:
+        facts = self._ledger.fact(run_id, FACTS)
+        return isinstance(facts, dict) and facts.get("stage") == DELETED
 
     def _make(self, run_id: str, experiment: Experiment, said: Mapping[str, Any]) -> None:
         tags = key_values(said.get("tags"))

@@ -93,6 +93,10 @@ class PlutoRuns:
                 return self._opened(run_id, resumed=False)
             return self._make(run_id, project, said)
 
+    def is_deleted(self, run_id: str) -> bool:
+        """Whether somebody removed a run with this id."""
+        return self._runs.was_removed(run_id)
+
     def resume(self, said: Mapping[str, Any]) -> Opened:
         """The run that is named by number, display id, or externalId and project. Raises `Unwanted`."""
         if said.get("runId") is not None:
