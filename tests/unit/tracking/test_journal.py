@@ -134,3 +134,18 @@ def test_a_file_that_is_no_journal_is_damage(outbox: Path) -> None:
     path.write_bytes(b"FTJ1" + bytes(3))
     with pytest.raises(DamagedFrame):
         JournalReader.open(path)
+
+
+def test_a_journal_that_cannot_be_looked_up_for_a_moment_is_not_taken_for_removed(
+    outbox: Path, new_journal: JournalMaker
+) -> None:
+    journal = new_journal("wr_1")
+    elsewhere = outbox.rename(outbox.with_name("elsewhere"))
+    outbox.symlink_to("x" * 300)  # a name that no file system has
+    with pytest.raises(OSError, match="too long"):
+        journal.path.stat()
+    assert not journal.revive()
+    assert journal.append("metric", {"x": 1.0}, 5) == 1
+    outbox.unlink()
+    elsewhere.rename(outbox)
+    assert values_in(journal) == [(1, 1.0)]

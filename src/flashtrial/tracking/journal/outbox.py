@@ -221,7 +221,7 @@ class Journal:
         Raises `OutboxUnwritable` when it cannot be put back.
         """
         with self._lock:
-            if self._busy or self._tail[0] < 0 or self.path.exists():
+            if self._busy or self._tail[0] < 0 or not _is_missing(self.path):
                 return False
             self._busy = True
             try:
@@ -310,6 +310,14 @@ class Journal:
             self.append(*self._deferred.pop(0))
         if self._closes_after_append:
             self.abandon()
+
+
+def _is_missing(path: Path) -> bool:
+    """False where that cannot be looked up just now (a disk of the network, rights); the open file takes records."""
+    try:
+        return not path.exists()
+    except OSError:
+        return False
 
 
 def _write_rest(descriptor: int, data: bytes, written: int) -> None:
