@@ -20,8 +20,8 @@ from flashtrial.tracking.sending import sync_main
 from flashtrial.tracking.sending.couriers import Couriers
 from flashtrial.tracking.sending.feeds import sweep
 from flashtrial.tracking.sending.sync_main import DRAIN_BUDGET_S
-from flashtrial.tracking.settings.address import host_of, server_meant
-from flashtrial.tracking.settings.names import BACKENDS
+from flashtrial.tracking.settings.address import server_meant
+from flashtrial.tracking.settings.names import BACKENDS, BY_NAME
 
 OTHERS_PATIENCE_S = 10.0
 _POLL_S = 0.05
@@ -39,8 +39,9 @@ def drain(home: Path, outbox: Path, url: str | None = None) -> str:
     `NotSent` when records are left, and `ConfigurationError`.
     """
     wanted = _wanted(env.get(env.BACKENDS))
-    if url is not None and host_of(url) is None:
-        raise ConfigurationError(f"--url is http://host:port or https://host, not {url!r:.80}")
+    for named, said in ((env.URL, env.get(env.URL) or None), ("--url", url)):
+        if said is not None:
+            BY_NAME["url"].parse(named, said)
     if not outbox.is_dir():
         return "nothing to send"
     records, file_count = most_pending(outbox)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from flashtrial.cli import outbox, sync
+from flashtrial.core.errors import ConfigurationError
 from flashtrial.protocol.records import JournalHeader
 from flashtrial.tracking.journal.outbox import Journal, cursor_path
 from flashtrial.tracking.journal.progress import Cursor, DroppedRecords, append_dropped, dropped_path, write_cursor
@@ -51,3 +52,17 @@ def test_dropped_records_are_counted_when_their_journal_is_gone(tmp_path: Path) 
 
 def test_nothing_waits_where_there_is_no_outbox(tmp_path: Path) -> None:
     assert sync.listed(tmp_path / "none") == "nothing waits"
+
+
+@pytest.mark.parametrize("by_variable", [True, False])
+def test_an_address_with_a_password_is_not_taken_and_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, by_variable: bool
+) -> None:
+    """The reason why records wait names the address, on the disk."""
+    journal(tmp_path, 1)
+    url = "http://me:open-sesame@127.0.0.1:9"
+    monkeypatch.setenv("FLASHTRIAL_URL", url if by_variable else "")
+    with pytest.raises(ConfigurationError, match="a name or a password") as told:
+        sync.drain(tmp_path, tmp_path, None if by_variable else url)
+    assert "sesame" not in str(told.value)
+    assert not (tmp_path / "sync.json").exists()
