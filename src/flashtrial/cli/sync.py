@@ -137,20 +137,26 @@ def _take_over(outbox: Path) -> Iterator[None]:
 
 
 def _end_sync_process(outbox: Path, ended: set[int], *, is_late: bool) -> None:
-    """Tell the process that holds the outbox's lock to end, once. Raises `NotSent` when it is no sync process."""
+    """Tell the process that holds the outbox's lock to end, once. Raises `NotSent` when it is no sync process.
+
+    The status may be a dead one's still: the new one has the lock before it has said anything.
+    """
     status = read_status(outbox)
     pid = status.pid if status else 0
-    if is_late or (pid and not _is_sync_process(pid, outbox) and is_locked(lock_path(outbox), shared=False)):
-        raise NotSent(f"process {pid} sends from {outbox} and does not end by itself: end it, then call again")
-    if pid and pid not in ended:
+    words = _command_line(pid) if pid else []
+    is_ours = sync_main.__name__.encode() in words and os.fsencode(outbox) in words
+    if is_late or (words and not is_ours and is_locked(lock_path(outbox), shared=False)):
+        who = f"process {pid}" if words else "a process that has not said its number"
+        raise NotSent(f"{who} sends from {outbox} and does not end by itself: end it, then call again")
+    if is_ours and pid not in ended:
         ended.add(pid)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
 
 
-def _is_sync_process(pid: int, outbox: Path) -> bool:
+def _command_line(pid: int) -> list[bytes]:
+    """The words that process `pid` was started with; none where it is gone, or dead and not yet reaped."""
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return [word for word in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") if word]
     except OSError:
-        return False
-    return sync_main.__name__.encode() in words and os.fsencode(outbox) in words
+        return []

@@ -1,14 +1,26 @@
 """What waits in an outbox, by run and destination: how much, since when, and why."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from flashtrial.cli import outbox, sync
 from flashtrial.core.errors import ConfigurationError
+from flashtrial.core.files import file_lock
 from flashtrial.protocol.records import JournalHeader
-from flashtrial.tracking.journal.outbox import Journal, cursor_path
-from flashtrial.tracking.journal.progress import Cursor, DroppedRecords, append_dropped, dropped_path, write_cursor
+from flashtrial.tracking.journal.outbox import Journal, cursor_path, lock_path
+from flashtrial.tracking.journal.progress import (
+    Cursor,
+    DroppedRecords,
+    SyncStatus,
+    append_dropped,
+    dropped_path,
+    write_cursor,
+    write_status_if_possible,
+)
 from flashtrial.tracking.journal.segments import list_segments
 from flashtrial.tracking.settings.limits import OutboxLimits
 
@@ -66,3 +78,24 @@ def test_an_address_with_a_password_is_not_taken_and_not_told(
         sync.drain(tmp_path, tmp_path, None if by_variable else url)
     assert "sesame" not in str(told.value)
     assert not (tmp_path / "sync.json").exists()
+
+
+def test_a_status_that_a_dead_sync_process_left_ends_no_taking_over(tmp_path: Path) -> None:
+    """The new one has the lock before it says anything; the dead one may wait for whoever started it to ask."""
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
+    write_status_if_possible(tmp_path, SyncStatus(dead.pid, None, 1))
+    with file_lock(lock_path(tmp_path)):
+        for _ in ("a zombie", "gone"):
+            sync._end_sync_process(tmp_path, set(), is_late=False)
+            dead.wait()
+        with pytest.raises(sync.NotSent, match="a process that has not said its number sends from"):
+            sync._end_sync_process(tmp_path, set(), is_late=True)
+
+
+def test_whoever_held_the_lock_a_moment_ago_and_is_no_sync_process_is_not_told_to_end(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as trainer:
+        write_status_if_possible(tmp_path, SyncStatus(trainer.pid, None, 1))
+        sync._end_sync_process(tmp_path, set(), is_late=False)
+        trainer.communicate(b"\n")
+        assert trainer.returncode == 0
