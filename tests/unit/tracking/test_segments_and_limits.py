@@ -341,6 +341,21 @@ def test_a_destination_that_the_user_took_out_holds_no_segment_of_the_dead_back(
     assert list(outbox.iterdir()) == []
 
 
+def test_our_own_server_can_be_given_up_too(outbox: Path) -> None:
+    journal = _journal_for_both(outbox)
+    append(journal, count=12)
+    native, stored, other, late = _both(outbox, frozenset({"mlflow"}))
+    late.before = lambda _batches: None
+    drain(other)
+    assert list_segments(outbox)["wr_1"][0] == 1  # its writer lives, and its settings hold
+    journal.close()
+    drain(native)
+    drain(other)
+    assert seqs(late) == list(range(1, 13))
+    assert stored.requests == 0
+    assert list(outbox.iterdir()) == []
+
+
 def test_records_refused_by_one_destination_are_on_its_own_list(outbox: Path) -> None:
     journal = _journal_for_both(outbox)
     append(journal, count=3)

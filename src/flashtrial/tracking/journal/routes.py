@@ -77,9 +77,9 @@ class Route:
         """The other destinations that the journal has to reach."""
         return frozenset(each.name for each in self.find(header, is_alive)) - {self.name}
 
-    def leads(self, header: JournalHeader) -> bool:
+    def leads(self, header: JournalHeader, *, is_alive: bool) -> bool:
         """Whether it is for this destination's thread to remove the journal: our own server's, if it goes there."""
-        others = self.others(header, is_alive=True)
+        others = self.others(header, is_alive=is_alive)
         return self.name == NATIVE or (NATIVE not in others and self.name == min({self.name, *others}))
 
 

@@ -252,7 +252,7 @@ class Feeds:
 
     def _is_done(self, feed: Feed) -> bool:
         return (
-            self._route.leads(feed.header)
+            self._route.leads(feed.header, is_alive=False)
             and self._may_remove(feed.paths())
             and self._is_known_everywhere(feed.header)
             and self._is_sent(feed)
@@ -260,9 +260,12 @@ class Feeds:
         )
 
     def _remove_closed(self, feed: Feed) -> None:
-        if len(feed.segments) == 1 or not self._route.leads(feed.header):
+        if len(feed.segments) == 1:
             return
-        others = self._route.others(feed.header, is_alive=feed.writer_is_alive())
+        is_alive = feed.writer_is_alive()
+        if not self._route.leads(feed.header, is_alive=is_alive):
+            return
+        others = self._route.others(feed.header, is_alive=is_alive)
         for path in feed.closed_for(others | {self._route.name}):
             if self._may_remove([path]):
                 path.unlink(missing_ok=True)
