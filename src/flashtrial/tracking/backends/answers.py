@@ -86,6 +86,6 @@ def retry_after_s(header: str | None, now: Callable[[], float] | None = None) ->
 def _seconds_until(date: str, now: Callable[[], float] | None) -> float | None:
     try:
         at = email.utils.parsedate_to_datetime(date).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):  # no date, or one beyond what the machine's clock counts
         return None
     return at - (now() if now else email.utils.localtime().timestamp())
