@@ -1,10 +1,11 @@
 """A disk that is really full: what was acknowledged is there, the rest is refused, and removing runs makes room."""
 
+import random
 from pathlib import Path
 
 from flashtrial.protocol.records import encode_batches, encode_record
 from testkit.disks import fill, mounted
-from testkit.tracking_server import TrackingClient, batch, state, tracking_server
+from testkit.tracking_server import TrackingClient, batch, metric, state, tracking_server
 from testkit.waiting import wait_until
 
 MIB = 1024 * 1024
@@ -61,3 +62,30 @@ def test_a_server_that_starts_on_a_full_disk_shows_what_it_has_and_removes_it(fl
             assert server.request("DELETE", "/api/v1/runs/large").status == 200
             assert [run["id"] for run in server.get("/api/v1/runs").json()["runs"]] == ["kept"]
             wait_until(lambda: server.post(_lines("kept", 2)).status == 200, what="room for more lines")
+
+
+def test_a_run_with_forks_stays_whole_where_there_is_no_room_for_what_they_inherit(flashtrial_home: Path) -> None:
+    draw = random.Random(1).random
+    forks = [f"fork{n}" for n in range(16)]
+    with (
+        mounted(flashtrial_home, "size=24m,mode=700"),
+        tracking_server(flashtrial_home, reserve_bytes=5 * MIB) as server,
+    ):
+        for first in range(1, 40_000, 10_000):
+            values = (metric(seq, {name: draw() for name in "abc"}) for seq in range(first, first + 10_000))
+            server.ingest(batch("parent", *values))
+        server.ingest(
+            batch("parent", encode_record(40_001, "console", 1, {"stream": "stdout", "line": 1, "text": "a"}))
+        )
+        for run_id in forks:
+            server.ingest(batch(run_id, state(1, "finished", fork={"run_id": "parent", "step": 40_000})))
+        fill(flashtrial_home / "checkpoint.pt")
+        answer = server.request("DELETE", "/api/v1/runs/parent")
+        assert (answer.status, answer.json()["error"]) == (503, "disk_full")
+        assert "remove its forks" in answer.json()["message"]
+        assert len(_printed(server, "parent")) == 1
+        assert server.get("/api/v1/runs/parent").json()["points"]["a"] == 40_000
+        for run_id in forks[1:]:
+            assert server.request("DELETE", f"/api/v1/runs/{run_id}").json() == {"removed": run_id}
+        assert server.request("DELETE", "/api/v1/runs/parent").json() == {"removed": "parent"}
+        assert len(server.points("fork0", "a")) == 40_000

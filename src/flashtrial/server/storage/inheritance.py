@@ -1,7 +1,8 @@
 """What a fork has of a parent that may be gone one day: config and tags from its beginning on, points once it is.
 
 Points are read where they lie as long as they do. When the parent is removed they are copied, in the transaction that
-removes it, into blocks of the fork that no writer of it wrote: they are no records of its own and count as none.
+removes it or on a full disk in one before it, into blocks of the fork that no writer of it wrote: they are no records
+of its own and count as none.
 """
 
 import sqlite3
@@ -62,16 +63,19 @@ def inheritance_of(connection: sqlite3.Connection, run: int, parent_id: str) -> 
     return Inheritance(*row)
 
 
-def bequeath(connection: sqlite3.Connection, parent_id: str) -> None:
-    """Give the forks of a run that is about to be removed what they have of its curves."""
+def bequeath(connection: sqlite3.Connection, parent_id: str) -> bool:
+    """Give the forks of a run that is about to be removed what they have of its curves; whether one had not got it."""
+    has_given = False
     forks = connection.execute("SELECT number, id FROM runs WHERE fork_run = ?", (parent_id,)).fetchall()
     for number, run_id in forks:
         line = line_of(connection, run_id)[1:]
         if line:  # else it was given it already, by a parent of that name
+            has_given = True
             inheritance_of(connection, number, parent_id)
             connection.execute("UPDATE inheritance SET has_points = 1 WHERE run = ?", (number,))
             for kind, name in sorted(names_in(connection, line)):
                 _give(connection, number, line, kind, name)
+    return has_given
 
 
 def names_in(connection: sqlite3.Connection, line: list[Ancestor]) -> set[tuple[str, str]]:

@@ -37,14 +37,17 @@ def remove_runs(connection: sqlite3.Connection, run_ids: Iterable[str], now_ms: 
 
 
 def remove_some(connection: sqlite3.Connection, run_id: str, rows: int) -> bool:
-    """Remove about so many rows of what takes most room in a run; whether there were any.
+    """Remove about so many rows of what takes most room in a run; whether there was anything to do.
 
-    Points of a run that was forked stay: its forks are given them when it goes.
+    Its forks come first, all at once: as long as there is no room for what they inherit, the run stays whole, and no
+    part of their copies takes the room in which others could be removed.
     """
     row = connection.execute("SELECT number FROM runs WHERE id = ?", (run_id,)).fetchone()
-    has_forks = connection.execute("SELECT 1 FROM runs WHERE fork_run = ?", (run_id,)).fetchone() is not None
-    deletions = _BULKY[:2] if has_forks else _BULKY
-    return row is not None and any(connection.execute(sql, (*row, rows)).rowcount for sql in deletions)
+    if row is None:
+        return False
+    if inheritance.bequeath(connection, run_id):
+        return True
+    return any(connection.execute(sql, (*row, rows)).rowcount for sql in _BULKY)
 
 
 _BULKY = (
