@@ -117,6 +117,17 @@ def test_the_warning_of_a_variable_out_of_use_is_at_the_users_line() -> None:
     assert caught[0].filename == __file__
 
 
+@pytest.mark.parametrize(
+    ("place", "is_ours"), [("flashtrial/cli/of_ours.py", True), ("flashtrial_of_a_user.py", False)]
+)
+def test_a_users_line_is_one_outside_of_the_package(place: str, *, is_ours: bool) -> None:
+    path = str(Path(flashtrial.__file__).parent.parent / place)
+    names = {"resolve": resolve, "variables": {"FLASHTRIAL_HOME": "/h", "MLOP_API_TOKEN": "d"}}
+    with pytest.warns(DeprecationWarning, match="MLOP_API_TOKEN") as caught:
+        exec(compile("resolve(None, variables)", path, "exec"), names)
+    assert caught[0].filename == (__file__ if is_ours else path)
+
+
 def test_what_other_products_say_never_fails_an_init() -> None:
     environment = {"FLASHTRIAL_HOME": "/h", "PLUTO_DEBUG_LEVEL": "loud", "PLUTO_THREAD_JOIN_TIMEOUT_SECONDS": "soon"}
     settings = resolve(None, {**environment, "PLUTO_URL_API": "x", "FLASHTRIAL_NEVER_HEARD_OF": "1"})

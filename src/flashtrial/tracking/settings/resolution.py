@@ -36,7 +36,7 @@ DEFAULT_FINISH_TIMEOUT_S = 30.0
 
 _OURS = "FLASHTRIAL_"
 _OUT_OF_USE = "MLOP_"
-_PACKAGE = str(Path(__file__).parent.parent)
+_PACKAGE = f"{Path(__file__).parent.parent.parent}/"
 
 Values: TypeAlias = dict[str, Any]  # what one speaker says, parsed, by the name of the setting
 
