@@ -121,6 +121,7 @@ def _bare(rest: str, text: str) -> tuple[str, str, bool]:
 def _quoted(rest: str, text: str) -> tuple[str, str, bool]:
     try:
         name, end = json.JSONDecoder().raw_decode(rest)
+        name.encode()  # half a pair of surrogates is no text, and nothing is stored under it
     except ValueError as error:
         raise BadFilter(f"{text!r:.100}: a name in quotes is a text as JSON writes it: {error}") from error
     return name, rest[end:], True

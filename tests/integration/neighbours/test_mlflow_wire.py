@@ -119,6 +119,7 @@ REFUSED: list[tuple[str, dict[str, Any], tuple[int, str]]] = [
     ("runs/search", {"experiment_ids": ["EXPERIMENT"], "page_token": "x"}, INVALID),
     ("runs/search", {"experiment_ids": ["EXPERIMENT"], "filter": "dataset.source = 's'"}, INVALID),
     ("logged-models", {"experiment_id": "EXPERIMENT", "name": "m"}, INVALID),
+    ("logged-models/search", {"experiment_ids": ["EXPERIMENT"], "order_by": 5}, INVALID),
     ("logged-models", {"experiment_id": "EXPERIMENT", "source_run_id": "GONE-RUN"}, INVALID),
     ("logged-models/m-1-RUN/params", {"params": []}, MISSING),
     ("logged-models/none/params", {"params": []}, MISSING),

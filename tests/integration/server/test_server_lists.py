@@ -123,6 +123,8 @@ def test_what_is_not_known_is_refused_with_what_is(server: TrackingClient) -> No
         ("filters=config.lr<1", "known are cursor, fields, filter, limit"),
         ("filter=lr<1", "config.NAME and metric.NAME"),
         ("filter=config.lr=<1", "known are = != < <= > >="),
+        ("filter=" + quote('config."\\ud800"=1'), "a text as JSON writes it"),
+        ("sort=" + quote('metric."\\ud800"'), "is no order"),
         ("fields=lr", "known are id, project, name, status"),
     ):
         answer = server.get(f"/api/v1/runs?{query}")

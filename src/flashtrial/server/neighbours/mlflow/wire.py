@@ -89,8 +89,11 @@ class MlflowWire:
             for experiment in self._experiments_of(said.get("experiment_ids"))
             for run in self.reader.of_project(experiment.project)
         ]
+        orders = said.get("order_by") or []
+        if not isinstance(orders, list):
+            raise MlflowError("order_by is a list of {field_name, ascending}", INVALID)
         found = [model for model in self.models.of(views) if holds(searchable_model(model), terms)]
-        for said_order in reversed(said.get("order_by") or []):
+        for said_order in reversed(orders):
             name = str(said_order.get("field_name")) if isinstance(said_order, dict) else ""
             [(field, _)] = parse_order([name], Asked.MODELS)
             descending = said_order.get("ascending") is False
