@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 RESERVE_BYTES = 8 * 1024 * 1024
 NEARLY_FULL_BYTES = 1024 * 1024
 LENT_BYTES = 256 * 1024
+_BLOCK_BYTES = 1024 * 1024
 
 
 def is_full(error: BaseException) -> bool:
@@ -60,7 +61,7 @@ class Reserve:
     def _make(self) -> None:
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY_FILE)
         try:
-            os.posix_fallocate(descriptor, 0, self._size_bytes)
+            _allocate(descriptor, self._size_bytes)
         finally:
             os.close(descriptor)
 
@@ -73,3 +74,12 @@ class Reserve:
         """Give the room back."""
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
+
+
+def _allocate(descriptor: int, size_bytes: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size_bytes)
+        return
+    for start in range(0, size_bytes, _BLOCK_BYTES):  # macOS has no such call
+        os.pwrite(descriptor, bytes(min(_BLOCK_BYTES, size_bytes - start)), start)
+    os.fsync(descriptor)

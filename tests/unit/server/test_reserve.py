@@ -1,0 +1,20 @@
+"""Room kept for a full disk: there whatever the system can do, and whole again after a part of it was lent."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from flashtrial.server.storage.reserve import Reserve
+
+pytestmark = pytest.mark.unit
+
+SIZE_BYTES = 2_500_000  # no multiple of what is written at once
+
+
+def test_room_is_kept_where_the_system_cannot_allocate_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    Reserve(tmp_path / "reserve", SIZE_BYTES).hold()
+    kept = (tmp_path / "reserve").stat()
+    assert kept.st_size == SIZE_BYTES
+    assert kept.st_blocks * 512 >= SIZE_BYTES
