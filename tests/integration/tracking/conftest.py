@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -171,6 +172,19 @@ def server(lab: Lab, tmp_path: Path) -> Iterator[TrackingClient]:
     with tracking_server(tmp_path / "server-home") as client:
         lab.url = f"http://127.0.0.1:{client.port}"
         yield client
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """At which nobody listens until the test lets a server do so, once or several times.
+
+    It is bound meanwhile, and so not given to anybody else who asks for any port; with this option a server may bind to
+    it beside us, as servers that restart do.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
 
 
 class _Server(ThreadingHTTPServer):

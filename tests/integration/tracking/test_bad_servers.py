@@ -11,7 +11,7 @@ from threading import Event
 import pytest
 
 from flashtrial.tracking.journal.progress import read_status
-from testkit import free_port, wait_until
+from testkit import wait_until
 from testkit.tracking_server import TrackingClient, tracking_server
 
 from .conftest import TIMEOUT_S, Lab, StandIn
@@ -64,9 +64,9 @@ def body_of(request: BaseHTTPRequestHandler) -> bytes:
 
 
 def test_a_server_that_is_gone_in_the_middle_of_a_run_has_all_of_it_when_it_comes_again(
-    lab: Lab, tmp_path: Path
+    lab: Lab, tmp_path: Path, port: int
 ) -> None:
-    port, go_on = free_port(), tmp_path / "go-on"
+    go_on = tmp_path / "go-on"
     lab.url = f"http://127.0.0.1:{port}"
     with tracking_server(tmp_path / "server", port=port) as server:
         trainer = lab.start(LOGS, GO_ON=str(go_on))

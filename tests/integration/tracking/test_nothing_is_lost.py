@@ -9,7 +9,7 @@ import pytest
 
 from flashtrial.tracking.journal.outbox import cursor_path
 from flashtrial.tracking.journal.progress import SyncStatus, read_cursor, read_status
-from testkit import free_port, wait_until
+from testkit import wait_until
 from testkit.tracking_server import TrackingClient, tracking_server
 
 from .conftest import TIMEOUT_S, Lab, StandIn, kill
@@ -126,8 +126,7 @@ with flashtrial.init(settings={"finish_timeout_s": 0}) as run:
         assert len(stand_in.backend.stored) == 3
 
 
-def test_a_run_made_without_a_server_arrives_when_one_comes_up(lab: Lab) -> None:
-    port = free_port()
+def test_a_run_made_without_a_server_arrives_when_one_comes_up(lab: Lab, port: int) -> None:
     lab.url = f"http://127.0.0.1:{port}"
     ended = lab.run("import flashtrial\nwith flashtrial.init(settings={'finish_timeout_s': 0}) as r: r.log({'x': 1.0})")
     assert ended.status == 0, ended
@@ -140,7 +139,6 @@ def test_a_run_made_without_a_server_arrives_when_one_comes_up(lab: Lab) -> None
 def test_tags_that_change_while_no_server_is_up_arrive_as_they_last_were(lab: Lab, tmp_path: Path) -> None:
     lab.home.mkdir(mode=0o700)
     instance = lab.home / "instance.json"
-    instance.write_text(f'{{"url": "http://127.0.0.1:{free_port()}"}}')
     script = """
 import flashtrial
 run = flashtrial.init(run_id="run_1", resume=False, tags=["a", "b"], settings={"finish_timeout_s": 0})

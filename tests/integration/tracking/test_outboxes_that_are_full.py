@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from testkit import free_port
 from testkit.tracking_server import tracking_server
 
 from .conftest import Lab
@@ -29,8 +28,7 @@ print(logged, report.dropped, report.lost)
 """
 
 
-def test_the_oldest_samples_make_room_for_metrics_and_are_counted(lab: Lab, tmp_path: Path) -> None:
-    port = free_port()
+def test_the_oldest_samples_make_room_for_metrics_and_are_counted(lab: Lab, tmp_path: Path, port: int) -> None:
     lab.url = f"http://127.0.0.1:{port}"
     ended = lab.run(LOGS, **SMALL)
     assert ended.status == 0, ended

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from flashtrial.tracking.journal.outbox import is_locked, lock_path
-from testkit import free_port, wait_until
+from testkit import wait_until
 from testkit.tracking_server import TrackingClient
 
 from .conftest import Lab, StandIn, kill
@@ -31,8 +31,7 @@ import psutil; print(psutil.Process().children(recursive=True))
     assert len(server.points("run_1", "x")) == 2001
 
 
-def test_what_a_thread_could_not_send_is_sent_by_the_next_one(lab: Lab) -> None:
-    port = free_port()
+def test_what_a_thread_could_not_send_is_sent_by_the_next_one(lab: Lab, port: int) -> None:
     lab.url = f"http://127.0.0.1:{port}"
     ended = lab.run(f"{LOG}print(r.finish(timeout_s=0.1))", **ON_A_THREAD)
     assert "0 of 3 records sent; 3 wait on this disk" in ended.output, ended
