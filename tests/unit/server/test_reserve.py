@@ -18,3 +18,13 @@ def test_room_is_kept_where_the_system_cannot_allocate_it(tmp_path: Path, monkey
     kept = (tmp_path / "reserve").stat()
     assert kept.st_size == SIZE_BYTES
     assert kept.st_blocks * 512 >= SIZE_BYTES
+
+
+def test_what_was_lent_is_kept_again_once_the_disk_has_plenty(tmp_path: Path) -> None:
+    reserve = Reserve(tmp_path / "reserve", SIZE_BYTES)
+    reserve.hold()
+    reserve.lend()
+    assert (tmp_path / "reserve").stat().st_size < SIZE_BYTES
+    reserve.hold()
+    kept = (tmp_path / "reserve").stat()
+    assert (kept.st_size, kept.st_blocks * 512 >= SIZE_BYTES) == (SIZE_BYTES, True)

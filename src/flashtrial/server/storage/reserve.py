@@ -48,15 +48,20 @@ class Reserve:
         self._size_bytes = size_bytes
 
     def hold(self) -> None:
-        """Make the file, where there is none and the disk has plenty for it."""
-        if not self._size_bytes or self._path.exists():
-            return
+        """Make the file whole, where it is not and the disk has plenty for it."""
         try:
-            if shutil.disk_usage(self._path.parent).free > 4 * self._size_bytes:
+            is_whole = self._held_bytes() >= self._size_bytes
+            if not is_whole and shutil.disk_usage(self._path.parent).free > 4 * self._size_bytes:
                 self._make()
         except OSError as error:
             self.release()
             logger.info("no room is kept for a full disk: %s", error, extra={"action": "reserve_failed"})
+
+    def _held_bytes(self) -> int:
+        try:
+            return self._path.stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def _make(self) -> None:
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY_FILE)
