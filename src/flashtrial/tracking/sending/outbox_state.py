@@ -49,15 +49,18 @@ class OutboxState:
             self._cursors.pop(key, None)
         for path in self.outbox.glob(f"{writer_id}.*.cursor"):
             path.unlink(missing_ok=True)
-        self._farewells = {each for each in self._farewells if each[0] != writer_id}
+        with self._lock:
+            self._farewells = {each for each in self._farewells if each[0] != writer_id}
 
     def listens(self, destination: str, *, wants: bool) -> None:
         """Whether a destination is to be told that a writer is gone before its journal may go."""
-        (self._listeners.add if wants else self._listeners.discard)(destination)
+        with self._lock:
+            (self._listeners.add if wants else self._listeners.discard)(destination)
 
     def say_farewell(self, writer_id: str, destination: str) -> None:
         """The destination knows that the writer is gone."""
-        self._farewells.add((writer_id, destination))
+        with self._lock:
+            self._farewells.add((writer_id, destination))
 
     def awaits_farewell(self, writer_id: str, destination: str) -> bool:
         """Whether the destination still has to be told that the writer is gone."""
