@@ -1,7 +1,8 @@
 """The event stream of one run: its row, new points and new lines, told when the run changed.
 
 Points come from the last step told on, that one included, so that a listener who keeps points by step has the curve.
-Where some came further back, as in a new epoch or after a restored checkpoint, the whole curve comes again;
+Where some came further back, as in a new epoch or after a restored checkpoint, or where the writers of the run are not
+those that they were, the whole curve comes again;
 a listener that is slow gets fewer and larger events. Every line is told, a thousand to an event, whose id is that of
 its last line: who comes back with it as ``Last-Event-ID`` misses none. Reading is done on a thread.
 """
@@ -15,6 +16,7 @@ from pathlib import Path
 from flashtrial.server import views
 from flashtrial.server.events import LISTENING, STILL_HERE, EventHub, event
 from flashtrial.server.series_views import PointView, SeriesQuery, points_of, seen
+from flashtrial.server.storage.lineage import generation_of_writers
 from flashtrial.server.storage.reading import reading
 from flashtrial.server.views import MAX_PAGE, ConsoleQuery
 
@@ -40,6 +42,7 @@ class RunWatch:
     console_after: int = 0
     has_more: bool = False
     _told: dict[str, _Told] = field(default_factory=dict)
+    _generations: dict[int, int] = field(default_factory=dict)
 
     def news(self, db_path: Path) -> list[bytes]:
         """The events since the last time; not for two threads at once."""
@@ -48,6 +51,7 @@ class RunWatch:
             if run is None:
                 self.has_more = False
                 return [event("removed", {"run_id": self.run_id})]
+            self._look_at_writers(connection)
             curves = [(name, self._points(connection, name, run["points"].get(name))) for name in self.names]
             told = [event("metrics", {"name": name, "points": points}) for name, points in curves if points]
             return [event("run", run), *told, *self._lines(connection)]
@@ -56,6 +60,12 @@ class RunWatch:
         """The next lines, where one event did not hold them all."""
         with reading(db_path) as connection:
             return self._lines(connection)
+
+    def _look_at_writers(self, connection: sqlite3.Connection) -> None:
+        """Begin every curve anew where a generation begins or takes a writer over: other points are seen than before."""
+        before, self._generations = self._generations, generation_of_writers(connection, self.run_id)
+        if before != self._generations:
+            self._told.clear()
 
     def _points(self, connection: sqlite3.Connection, name: str, count: int | None) -> list[PointView]:
         """The news of one series, of which there are `count` points (None: not counted); none where nothing is new."""

@@ -256,6 +256,12 @@ def test_a_runs_own_stream_tells_its_row_its_points_and_its_lines(server: Tracki
     assert json.loads(events[0][1])["id"] == "r1"
 
 
+def _told(watch: RunWatch, home: Path) -> list[list[list[float]]]:
+    """(step, value) of the points of each curve that the stream tells now."""
+    blocks = [block.split(b"\ndata: ") for block in watch.news(home / "server.db")]
+    return [[point[::2] for point in json.loads(data)["points"]] for name, data in blocks if name == b"event: metrics"]
+
+
 def test_a_runs_stream_tells_points_that_stand_further_back(server: TrackingClient, flashtrial_home: Path) -> None:
     watch = RunWatch("r9", ("x",))
 
@@ -263,10 +269,7 @@ def test_a_runs_stream_tells_points_that_stand_further_back(server: TrackingClie
         for step in steps:
             seqs.append(len(seqs) + 1)
             server.ingest(batch("r9", metric(seqs[-1], {"x": float(seqs[-1])}, step=step)))
-        blocks = [block.split(b"\ndata: ") for block in watch.news(flashtrial_home / "server.db")]
-        return [
-            [point[::2] for point in json.loads(data)["points"]] for name, data in blocks if name == b"event: metrics"
-        ]
+        return _told(watch, flashtrial_home)
 
     seqs: list[int] = []
     assert told(0, 1, 2) == [[[0, 1.0], [1, 2.0], [2, 3.0]]]
@@ -275,6 +278,23 @@ def test_a_runs_stream_tells_points_that_stand_further_back(server: TrackingClie
     assert told(1) == [[[0, 1.0], [1, 5.0]]]  # from a checkpoint
     assert told(0) == [[[0, 1.0], [0, 6.0], [1, 5.0]]]  # the next epoch
     assert told(1) == [[[1, 5.0], [1, 7.0]]]
+
+
+def test_a_runs_stream_tells_the_whole_curve_where_a_rank_turns_out_to_be_of_a_later_generation(
+    server: TrackingClient, flashtrial_home: Path
+) -> None:
+    def log(writer_id: str, value: float, *points: tuple[int, int]) -> None:
+        frames = [metric(seq, {"x": value}, step=step, time_ms=ms) for seq, (step, ms) in enumerate(points, 2)]
+        server.ingest(batch("r9", *frames, writer_id=writer_id))
+
+    watch = RunWatch("r9", ("x",))
+    log("owner", 1.0, (0, 10), (1, 20))
+    log("rank", 2.0, (0, 30), (2, 40))
+    assert _told(watch, flashtrial_home) == [[[0, 1.0], [0, 2.0], [1, 1.0], [2, 2.0]]]
+    opened = encode_record(1, "state", 25, {"status": "running", "resumed": True})
+    server.ingest(batch("r9", opened, writer_id="next owner"))
+    log("next owner", 3.0, (2, 50))
+    assert _told(watch, flashtrial_home) == [[[0, 2.0], [2, 2.0], [2, 3.0]]]
 
 
 def test_a_content_that_somebody_logs_while_its_run_is_removed_stays(flashtrial_home: Path) -> None:

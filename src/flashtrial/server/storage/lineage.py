@@ -118,6 +118,12 @@ def _inherited(connection: sqlite3.Connection, run: int, wanted: Wanted, high: i
     ]
 
 
+def generation_of_writers(connection: sqlite3.Connection, run_id: str) -> dict[int, int]:
+    """To which generation of the run each of its writers belongs; later records can tell otherwise."""
+    row = connection.execute("SELECT number FROM runs WHERE id = ?", (run_id,)).fetchone()
+    return {} if row is None else _Order.of(connection, Ancestor(row[0])).places
+
+
 def generations(
     connection: sqlite3.Connection, ancestor: Ancestor, series: int, gaps: Gaps
 ) -> list[dict[int, list[Attempt]]]:
