@@ -1,10 +1,10 @@
 """The event stream of one run: its row, new points and new lines, told when the run changed.
 
 Points come from the last step told on, that one included, so that a listener who keeps points by step has the curve.
-Where some came further back, as in a new epoch or after a restored checkpoint, or where the writers of the run are not
-those that they were, the whole curve comes again;
-a listener that is slow gets fewer and larger events. Every line is told, a thousand to an event, whose id is that of
-its last line: who comes back with it as ``Last-Event-ID`` misses none. Reading is done on a thread.
+Where some came further back, as in a new epoch or after a restored checkpoint, or where the run has other writers than
+before, the whole curve comes again; a listener that is slow gets fewer and larger events. Every line is told, a
+thousand to an event, whose id is that of its last line: who comes back with it as ``Last-Event-ID`` misses none.
+Reading is done on a thread.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class RunWatch:
             return self._lines(connection)
 
     def _look_at_writers(self, connection: sqlite3.Connection) -> None:
-        """Begin every curve anew where a generation begins or takes a writer over: other points are seen than before."""
+        """Begin every curve anew where other points may be seen: a generation has begun, or takes a writer over."""
         before, self._generations = self._generations, generation_of_writers(connection, self.run_id)
         if before != self._generations:
             self._told.clear()
