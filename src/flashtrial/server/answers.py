@@ -27,7 +27,7 @@ NOT_TAKEN = (QueueFull, NotRunning, sqlite3.Error)  # why a repository takes not
 def busy_answer(error: Exception) -> Response:
     """503 for one of `NOT_TAKEN`: nothing of the request was stored, and when to ask again."""
     if is_full(error):
-        words = "the server's disk is full and nothing of this was stored: make room on it, or remove runs"
+        words = f"the server's disk or quota is full ({error}), nothing of this was stored: make room, or remove runs"
         return error_answer(503, "disk_full", words, {"Retry-After": "10"})
     if isinstance(error, sqlite3.Error):
         return error_answer(503, "not_stored", f"nothing of this was stored: {error}", {"Retry-After": "1"})

@@ -17,11 +17,15 @@ RESERVE_BYTES = 8 * 1024 * 1024
 NEARLY_FULL_BYTES = 1024 * 1024
 LENT_BYTES = 256 * 1024
 _BLOCK_BYTES = 1024 * 1024
+_NO_ROOM = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE})
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether SQLite failed for want of room on the disk."""
-    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    """Whether SQLite failed for want of room on the disk, or in a quota of it.
+
+    Of a quota that is used up SQLite says only that a write failed, as it does of a disk that is broken.
+    """
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", None) in _NO_ROOM
 
 
 def is_nearly_full(directory: Path) -> bool:
