@@ -18,6 +18,7 @@ from flashtrial.tracking.backends.base import Backend
 from flashtrial.tracking.backends.native_files import FileBackend
 from flashtrial.tracking.journal.outbox import Journal, OutboxUnwritable
 from flashtrial.tracking.journal.routes import NATIVE, Destination, Destinations, Route
+from flashtrial.tracking.journal.segments import list_segments
 from flashtrial.tracking.media import staging
 from flashtrial.tracking.media.uploads import FILES, WithFiles
 from flashtrial.tracking.sending.feeds import sweep
@@ -106,7 +107,7 @@ class Story:
         sweep(self.outbox)
         self.find = WithFiles(Destinations(), self.outbox)
         self.state = OutboxState(self.outbox, self.clock)
-        self.files.close()
+        self.close_files()
         self.files = self.new_files()
         self.couriers = [self.courier(NATIVE, self.records)]
 
@@ -119,6 +120,11 @@ class Story:
         backend._client._chunk_bytes = CHUNK_BYTES
         backend._client._pool = FaultyPool(num_pools=2, retries=False)
         return backend
+
+    def close_files(self) -> None:
+        """As `Couriers.close` does."""
+        self.files.close()
+        staging.sweep(self.outbox, has_journals=bool(list_segments(self.outbox)))
 
     def end(self) -> None:
         """The fault is over; the writer ends and everything is sent."""
@@ -135,7 +141,7 @@ class Story:
         for staged in {each.sha256: each for each in self.kept}.values():
             assert self.files._client.begin(staged.sha256, staged.size_bytes, "run_1").is_complete
         assert not list(self.outbox.glob("*.journal*"))
-        self.files.close()
+        self.close_files()
         assert not staging.files_dir(self.outbox).exists()
 
 

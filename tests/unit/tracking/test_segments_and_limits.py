@@ -19,7 +19,8 @@ from flashtrial.tracking.journal.progress import Cursor, dropped_path, read_curs
 from flashtrial.tracking.journal.reader import JournalReader
 from flashtrial.tracking.journal.routes import Destination, Destinations, Route
 from flashtrial.tracking.journal.segments import list_segments, parse_name, segment_path, size_bytes
-from flashtrial.tracking.media.staging import stage_bytes
+from flashtrial.tracking.media.staging import files_dir, stage_bytes
+from flashtrial.tracking.media.uploads import WithFiles
 from flashtrial.tracking.sending.compaction import Compaction
 from flashtrial.tracking.sending.couriers import Couriers
 from flashtrial.tracking.sending.feeds import sweep
@@ -339,6 +340,35 @@ def test_a_destination_that_the_user_took_out_holds_no_segment_of_the_dead_back(
     drain(native)
     assert seqs(stored) == list(range(1, 13))
     assert list(outbox.iterdir()) == []
+
+
+def test_staged_files_of_a_run_that_goes_to_another_server_only_go_with_its_journal(outbox: Path) -> None:
+    header = JournalHeader("run_1", "wr_1", {"backends": ["mlflow"]})
+    journal = Journal.create(outbox, header, SMALL)
+    for number in range(3):
+        staged = stage_bytes(outbox, str(number).encode())
+        journal.append(RecordKind.FILE, {"name": "a", "sha256": staged.sha256, "size": 1, "staged": staged.ref}, 5)
+        append(journal, count=4)
+    route = Route(Destination("mlflow"), WithFiles(Destinations(), outbox))
+    sync = Sync(outbox, MemoryBackend(name="mlflow"), FakeClock(), route=route)
+    drain(sync)
+    assert len(list(files_dir(outbox).iterdir())) < 6, "what is in closed segments is gone with them"
+    journal.close()
+    drain(sync)
+    assert list(files_dir(outbox).iterdir()) == []
+    with contextlib.closing(Couriers(outbox, outbox.parent, {}, SystemClock(), Destinations())):
+        pass
+    assert list(outbox.iterdir()) == []
+
+
+def test_files_of_a_journal_are_waited_for_from_the_first_look_on(outbox: Path) -> None:
+    """Whoever removes journals may ask before anybody has seen that there are files."""
+    find = WithFiles(Destinations(), outbox)
+    header = JournalHeader("run_1", "wr_1", {})
+    assert {each.name for each in find(header, False)} == {"native"}
+    stage_bytes(outbox, b"hello")
+    assert {each.name for each in find(header, False)} == {"native", "files"}
+    assert find.have_appeared()
 
 
 def test_our_own_server_can_be_given_up_too(outbox: Path) -> None:

@@ -31,8 +31,7 @@ from flashtrial.tracking.backends.base import BatchReceipt, Outage, RefusedRecor
 from flashtrial.tracking.backends.bodies import line_time_s, pieces_of
 from flashtrial.tracking.backends.native import CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 from flashtrial.tracking.journal.routes import FindDestinations
-from flashtrial.tracking.journal.segments import list_segments
-from flashtrial.tracking.media.staging import set_aside, staged_path, sweep
+from flashtrial.tracking.media.staging import set_aside, staged_path
 from flashtrial.tracking.media.uploads import FILES, Releases, file_records
 from flashtrial.tracking.settings.address import Address
 
@@ -91,7 +90,6 @@ class FileBackend:
 
     def close(self) -> None:
         self._releases.look()
-        sweep(self._outbox, has_journals=bool(list_segments(self._outbox)))
         self._client.close()
 
     def _send_one(self, batch: Batch, ends: float) -> BatchReceipt:

@@ -44,7 +44,7 @@ class WithFiles:
 
     def __call__(self, header: JournalHeader, is_alive: bool) -> frozenset[Destination]:
         found = self._find(header, is_alive)
-        if not self._has_files:
+        if not (self._has_files or self._folder.is_dir()):
             return found
         return found | {replace(each, name=FILES) for each in found if each.name == NATIVE}
 
@@ -81,6 +81,15 @@ def unsettled_files(outbox: Path, writer_id: str) -> list[Record]:
                     offset = cursor.offset if number == cursor.segment else 0
                     found += _files_in(segment_path(outbox, writer_id, number), offset)
     return found
+
+
+def release_files(segment: Path) -> None:
+    """Let go of the staged bytes that a segment names, which every destination of its records has."""
+    if files_dir(segment.parent).is_dir():
+        with contextlib.suppress(OSError, DamagedFrame):
+            for record in _files_in(segment, 0):
+                if (path := staged_path(segment.parent, record.body)) is not None:
+                    release(path)
 
 
 def _files_in(path: Path, offset: int) -> Iterator[Record]:

@@ -26,6 +26,7 @@ from flashtrial.tracking.journal.outbox import interest_path, is_locked
 from flashtrial.tracking.journal.reader import JournalReader
 from flashtrial.tracking.journal.routes import NATIVE, Destination, Destinations, Route
 from flashtrial.tracking.journal.segments import list_segments, segment_path
+from flashtrial.tracking.media.staging import sweep
 from flashtrial.tracking.media.uploads import FILES, WithFiles
 from flashtrial.tracking.sending.addresses import Addresses
 from flashtrial.tracking.sending.compaction import Compaction
@@ -154,6 +155,8 @@ class Couriers:
     def close(self) -> None:
         for courier in self._couriers.values():
             courier.close()
+        with contextlib.suppress(OSError):  # no outbox any more
+            sweep(self._outbox, has_journals=bool(list_segments(self._outbox)))
 
     def _is_all_done(self) -> bool:
         self.keep_hold()

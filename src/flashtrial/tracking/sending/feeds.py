@@ -16,8 +16,9 @@ from flashtrial.tracking.journal import progress
 from flashtrial.tracking.journal.outbox import NEW_SUFFIX, dead_path, interest_path, is_locked
 from flashtrial.tracking.journal.progress import Cursor
 from flashtrial.tracking.journal.reader import JournalReader, Stretch
-from flashtrial.tracking.journal.routes import Route
+from flashtrial.tracking.journal.routes import NATIVE, Route
 from flashtrial.tracking.journal.segments import JOURNAL_SUFFIX, list_segments, segment_path
+from flashtrial.tracking.media.uploads import release_files
 from flashtrial.tracking.sending.outbox_state import OutboxState
 from flashtrial.tracking.sending.settlement import NO_LIMIT, Parcel, Settlement, share_bytes
 
@@ -268,7 +269,7 @@ class Feeds:
         others = self._route.others(feed.header, is_alive=is_alive)
         for path in feed.closed_for(others | {self._route.name}):
             if self._may_remove([path]):
-                path.unlink(missing_ok=True)
+                self._unlink(path, others)
 
     def _adopt(self, writer_id: str, numbers: list[int]) -> None:
         path = segment_path(self._outbox, writer_id, numbers[0])
@@ -329,9 +330,15 @@ class Feeds:
         logger.error("%s is damaged (%s); what follows is kept in %s", path, error, aside, extra={"action": "damaged"})
 
     def _remove(self, writer_id: str) -> None:
-        for path in self._feeds.pop(writer_id).paths():
-            path.unlink(missing_ok=True)  # before its cursors, without which it would be sent again
+        feed = self._feeds.pop(writer_id)
+        for path in feed.paths():  # before its cursors, without which it would be sent again
+            self._unlink(path, self._route.others(feed.header, is_alive=False))
         self._state.forget(writer_id)
+
+    def _unlink(self, path: Path, others: frozenset[str]) -> None:
+        if NATIVE not in others | {self._route.name}:  # else who brings files there lets go of them
+            release_files(path)
+        path.unlink(missing_ok=True)
 
 
 def _is_alive(feed: Feed) -> bool:
