@@ -77,6 +77,7 @@ class Repository:
         self._started_s = clock.monotonic()
         self._connection: sqlite3.Connection | None = None
         self._sealing = Sealing()
+        self._was_refused = False  # for want of room, as by a quota, which the disk itself does not tell of
         self._reserve = Reserve(path.with_name(f"{path.name}.reserve"), reserve_bytes)
         self._queue: CommitQueue[Work[object] | _Alone[object], object] = CommitQueue(
             self._commit, self._open, self._close, self._chore
@@ -158,7 +159,7 @@ class Repository:
                     raise
                 removal = self._remove_in_pieces(connection, run_ids)
             changed.update(removal.run_ids)
-            if is_nearly_full(self.path.parent):
+            if self._is_short_of_room():
                 self._reserve.release()  # until chores have given back the room of what was removed
             return removal
 
@@ -216,11 +217,15 @@ class Repository:
 
     def _chore(self) -> bool:
         assert self._connection is not None
-        kept_pages = 0 if is_nearly_full(self.path.parent) else KEPT_PAGES
+        kept_pages = 0 if self._is_short_of_room() else KEPT_PAGES
         if self._sealing.seal_some(self._connection) or give_back_some(self._connection, kept_pages):
             return True
-        self._reserve.hold()
+        if not self._was_refused:
+            self._reserve.hold()
         return False
+
+    def _is_short_of_room(self) -> bool:
+        return self._was_refused or is_nearly_full(self.path.parent)
 
     def _commit(self, group: Sequence[Work[object] | _Alone[object]]) -> Sequence[object]:
         """What each work returns, or its fault: those side by side in one transaction, who asks for it apart."""
@@ -244,13 +249,17 @@ class Repository:
         if isinstance(works, _Alone):
             return [works.work(self._connection, changed)]
         try:
-            return _do_together(self._connection, works, changed)
+            results = _do_together(self._connection, works, changed)
         except sqlite3.Error as error:
             if not is_full(error):
                 raise
+            self._was_refused = True
             changed.clear()
             empty_log(self._connection)  # so that the next log takes the room of this one
-            return _do_together(self._connection, works, changed)
+            results = _do_together(self._connection, works, changed)
+        if changed:  # else there was nothing to store, as for most looks at who is silent
+            self._was_refused = False
+        return results
 
 
 def _apart(group: Sequence[Work[object] | _Alone[object]]) -> Iterator[list[Work[object]] | _Alone[object]]:

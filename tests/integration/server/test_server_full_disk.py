@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 from flashtrial.protocol.records import encode_batches, encode_record
-from testkit.disks import fill, mounted
+from testkit.disks import files_up_to, fill, mounted
 from testkit.tracking_server import TrackingClient, batch, metric, state, tracking_server
 from testkit.waiting import wait_until
 
@@ -89,3 +89,20 @@ def test_a_run_with_forks_stays_whole_where_there_is_no_room_for_what_they_inher
             assert server.request("DELETE", f"/api/v1/runs/{run_id}").json() == {"removed": run_id}
         assert server.request("DELETE", "/api/v1/runs/parent").json() == {"removed": "parent"}
         assert len(server.points("fork0", "a")) == 40_000
+
+
+def test_under_a_quota_the_room_that_is_kept_is_given_to_removals_and_kept_again(flashtrial_home: Path) -> None:
+    reserve = flashtrial_home / "server.db.reserve"
+    with tracking_server(flashtrial_home, reserve_bytes=MIB) as server:
+        for first in range(1, 1 + 2 * LINES, LINES):
+            assert server.post(_lines("large", first)).status == 200
+        assert reserve.exists()
+        taken = 0
+        with files_up_to(4 * MIB):
+            while (answer := server.post(_lines("kept", taken + 1))).status == 200:
+                taken += LINES
+            assert answer.json()["error"] == "disk_full"
+            assert server.request("DELETE", "/api/v1/runs/large").json() == {"removed": "large"}
+            assert not reserve.exists()
+        assert server.post(_lines("kept", taken + 1)).status == 200
+        wait_until(reserve.exists, what="room that is kept")

@@ -2,15 +2,14 @@
 
 import contextlib
 import os
-import resource
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from flashtrial.core import sqlite
 from flashtrial.server.storage.reserve import Reserve, is_full
+from testkit.disks import files_up_to
 
 pytestmark = pytest.mark.unit
 
@@ -35,22 +34,11 @@ def test_what_was_lent_is_kept_again_once_the_disk_has_plenty(tmp_path: Path) ->
     assert (kept.st_size, kept.st_blocks * 512 >= SIZE_BYTES) == (SIZE_BYTES, True)
 
 
-@contextlib.contextmanager
-def _files_up_to(size_bytes: int) -> Iterator[None]:
-    """No file of this process grows beyond that. To SQLite it is what a quota is: a write that fails."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_a_quota_that_is_used_up_is_a_full_disk(tmp_path: Path) -> None:
     with contextlib.closing(sqlite.connect(tmp_path / "a.db")) as connection:
         connection.execute("CREATE TABLE lines (text TEXT)")
         with (
-            _files_up_to((tmp_path / "a.db-wal").stat().st_size + 100_000),
+            files_up_to((tmp_path / "a.db-wal").stat().st_size + 100_000),
             pytest.raises(sqlite3.OperationalError) as failed,
         ):
             connection.execute("INSERT INTO lines VALUES (?)", ("x" * 1_000_000,))
