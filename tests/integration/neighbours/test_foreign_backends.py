@@ -21,7 +21,6 @@ from flashtrial.tracking.backends.mlflow_rest import MLflowManager, MlflowRest
 from flashtrial.tracking.backends.pluto_rest import PlutoRest
 from flashtrial.tracking.journal.facts import Role
 from flashtrial.tracking.media.staging import stage_bytes
-from testkit import free_port
 from testkit.neighbours import pluto_variables, url_of
 from testkit.tracking_server import TrackingClient, tracking_server
 
@@ -258,10 +257,12 @@ def test_who_joins_late_does_not_open_a_run_that_has_ended(name: str, server: Tr
 
 
 @pytest.mark.parametrize("name", ["mlflow", "pluto"])
-def test_nobody_at_the_address_is_an_outage(name: str, tmp_path: Path) -> None:
-    url = f"http://127.0.0.1:{free_port()}"
-    with contextlib.closing(opened(name, tmp_path, url)) as backend, pytest.raises(Outage, match="reached"):
+def test_nobody_at_the_address_is_an_outage_that_tells_no_password(name: str, tmp_path: Path) -> None:
+    url = "http://joe:open-sesame@127.0.0.1:9"
+    with contextlib.closing(opened(name, tmp_path, url)) as backend, pytest.raises(Outage, match="reached") as told:
         backend.send([Batch("run_x", "w", encode_record(1, "state", BASE_MS, {"status": "running"}))])
+    assert "http://127.0.0.1:9/" in str(told.value)
+    assert "sesame" not in str(told.value)
 
 
 def test_addresses_and_keys_that_are_none_are_outages(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import urllib3
 from flashtrial.core.errors import FlashtrialError
 from flashtrial.tracking.backends.answers import retry_after_s, whole_body, without_token
 from flashtrial.tracking.backends.base import Outage
+from flashtrial.tracking.settings.address import without_users
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
@@ -130,4 +131,4 @@ def _json(content: bytes) -> Any:
 
 def _shown(url: str) -> str:
     """An address without what may be a permission in it."""
-    return url.partition("?")[0][:120]
+    return without_users(url.partition("?")[0])[:120]

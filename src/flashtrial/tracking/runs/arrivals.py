@@ -14,7 +14,7 @@ from flashtrial.tracking.journal.progress import dropped_path, read_cursor, read
 from flashtrial.tracking.journal.routes import NATIVE, Destination
 from flashtrial.tracking.journal.segments import list_segments
 from flashtrial.tracking.media.uploads import FILES, pending_files, unsettled_files
-from flashtrial.tracking.runs.places import without_users
+from flashtrial.tracking.settings.address import without_users
 
 POLL_S = 0.01
 LOOK_EVERY_S = 1.0

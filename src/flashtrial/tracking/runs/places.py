@@ -1,6 +1,5 @@
 """Where a run can be looked at: its page at flashtrial's own server, or else the address of where its records go."""
 
-import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote
@@ -8,14 +7,13 @@ from urllib.parse import quote
 from flashtrial.core import env
 from flashtrial.tracking.journal.routes import NATIVE, Destination
 from flashtrial.tracking.journal.writer import RunWriter
-from flashtrial.tracking.settings.address import INSTANCE, find_address, instance_url
+from flashtrial.tracking.settings.address import INSTANCE, find_address, instance_url, without_users
 
 # As the backends look for their servers; they are not loaded here, since they bring an HTTP client.
 _SERVERS: Final = {
     "mlflow": ("MLFLOW_TRACKING_URI", "http://localhost:5002"),
     "pluto": ("PLUTO_URL_API", "https://pluto-api.trainy.ai"),
 }
-_USERS: Final = re.compile(r"(?<=://)[^\s/?#]*@")
 
 
 def page_of(writer: RunWriter) -> str:
@@ -37,11 +35,6 @@ def page_of(writer: RunWriter) -> str:
 def destinations_of(writer: RunWriter) -> list[Destination]:
     """Where the records of a run go, by the names that the sync process has for it."""
     return [Destination(name, (writer.server or "") if name == NATIVE else "") for name in writer.settings.backends]
-
-
-def without_users(said: str) -> str:
-    """`said` without the users and passwords of the addresses in it."""
-    return _USERS.sub("", said)
 
 
 def _address(name: str, environment: Mapping[str, str]) -> str:

@@ -5,6 +5,7 @@ Standard library only: user processes ask it too, for the address of a run's pag
 
 import json
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from flashtrial.tracking.settings.credentials import Credentials
 IN_THE_CLEAR = "%s is not encrypted: whoever is on the way can read the token"
 
 _DEFAULT_URL = f"http://127.0.0.1:{env.DEFAULT_PORT}"
+_USERS = re.compile(r"(?<=://)[^\s/?#]*@")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
@@ -97,6 +99,11 @@ def host_of(url: str) -> str | None:
     except ValueError:
         return None
     return parts.hostname if parts.scheme in ("http", "https") else None
+
+
+def without_users(said: str) -> str:
+    """`said` without the users and passwords of the addresses in it."""
+    return _USERS.sub("", said)
 
 
 def is_loopback(url: str) -> bool:
