@@ -1,4 +1,4 @@
-"""Secrets in what clients send that do not mask them themselves: configurations, printed lines, reasons, alerts.
+"""Secrets in what clients send that do not mask them themselves: configurations, tags, printed lines, reasons, alerts.
 
 Pure. Names and formats are those of `core.masking`, which our own client applies before anything leaves its process.
 """
@@ -15,6 +15,7 @@ from flashtrial.server.records import ChangeRecord, ConsoleRecord, DocumentRecor
 from flashtrial.server.storage.heartbeats import WriterSight
 
 _CONFIG = {RecordKind.CONFIG: "set", RecordKind.STATE: "config"}
+_TAGS = ("tags", "add", "remove")
 _ALERT = b'"type":"alert"'
 
 
@@ -34,8 +35,8 @@ def _masked(record: StoredRecord) -> StoredRecord:
     match record:
         case ConsoleRecord(text=text) if (shown := masked_text(text)) != text:
             return replace(record, text=shown)
-        case ChangeRecord(kind=RecordKind.CONFIG | RecordKind.STATE as kind, body=body):
-            return replace(record, body=_masked_change(body, _CONFIG[kind]))
+        case ChangeRecord(kind=kind, body=body):
+            return replace(record, body=_masked_change(body, _CONFIG.get(kind, "")))
         case DocumentRecord(name="alert", body=body) if _ALERT in body:
             return replace(record, body=_masked_alert(body))
     return record
@@ -45,6 +46,7 @@ def _masked_change(body: bytes, field: str) -> bytes:
     fields = orjson.loads(body)
     config, reason = fields.get(field), fields.get("reason")
     news: dict[str, Any] = {field: masked_config(config)} if config else {}
+    news |= {name: [masked_text(tag) for tag in fields[name]] for name in _TAGS if fields.get(name)}
     if reason:
         news["reason"] = masked_text(reason)
     return orjson.dumps({**fields, **news}) if news else body

@@ -1,4 +1,4 @@
-"""What clients that mask nothing send as configurations, printed lines, reasons and alerts, as the server stores it."""
+"""What clients that mask nothing send as configurations, tags, lines, reasons and alerts, as the server stores it."""
 
 import json
 from pathlib import Path
@@ -42,6 +42,16 @@ def test_no_secret_of_a_config_is_stored(server: TrackingClient, flashtrial_home
     stored = b"".join(path.read_bytes() for path in flashtrial_home.glob("*.db*"))
     assert KEY.encode() not in stored
     assert b"hunter2" not in stored
+
+
+def test_no_secret_of_a_tag_is_stored_and_it_can_be_taken_away(server: TrackingClient, flashtrial_home: Path) -> None:
+    more = encode_record(2, "tags", 2, {"tags": ["fast", f"key={KEY}"], "add": [f"key={KEY}"]})
+    less = encode_record(3, "tags", 3, {"tags": ["fast"], "remove": [f"key={KEY}"]})
+    server.ingest(batch("ours", state(1, "running", tags=["fast", KEY]), more))
+    assert server.get("/api/v1/runs/ours").json()["tags"] == ["fast", MASK, f"key={MASK}"]
+    server.ingest(batch("ours", less))
+    assert server.get("/api/v1/runs/ours").json()["tags"] == ["fast", MASK]
+    assert KEY.encode() not in b"".join(path.read_bytes() for path in flashtrial_home.glob("*.db*"))
 
 
 def test_no_secret_of_a_reason_or_an_alert_is_stored(server: TrackingClient, flashtrial_home: Path) -> None:

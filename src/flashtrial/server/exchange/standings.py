@@ -101,9 +101,11 @@ def _curve(said: Line) -> Line:
 
 
 def masked(line: Line) -> Line:
-    """A line without secrets in its configuration or in its reasons."""
-    config = line.get("config")
+    """A line without secrets in its configuration, tags or reasons."""
+    config, tags = line.get("config"), line.get("tags")
     found = {} if config is None else {"config": orjson.dumps(masked_config(orjson.loads(config))).decode()}
+    if tags is not None:
+        found["tags"] = orjson.dumps([masked_text(tag) for tag in orjson.loads(tags)]).decode()
     reasons = {name: masked_text(line[name]) for name in ("reason", "gone_reason") if line.get(name) is not None}
     return line | found | reasons
 
