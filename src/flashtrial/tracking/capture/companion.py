@@ -32,6 +32,7 @@ from flashtrial.tracking.settings.resolution import Courier
 logger = logging.getLogger(__name__)
 
 _CHUNK_BYTES: Final = 64 * 1024
+_MOST_CHUNKS_AHEAD: Final = 64  # four times what a channel holds: a program that floods is not waited for
 _MARGIN_S: Final = 0.1
 
 
@@ -172,16 +173,27 @@ def _start_process(run: PartHost, theirs: socket.socket, channels: list[Channel]
 def _rescue(channels: list[Channel]) -> None:
     """The companion died: give the console back, and pass on what comes from those who have the old one still.
 
-    No byte is lost; what is written in the instant of the change may come out ahead of what lay in the channel.
+    What lies in the channels goes ahead of what is written to the console itself. No byte is lost; of a program that
+    writes in that very instant some may come out late, in the middle of a line.
     """
     logger.warning("what this run prints is not recorded any more", extra={"action": "companion_died"})
+    by_end = {channel.read_end: channel for channel in channels}
+    for _ in range(_MOST_CHUNKS_AHEAD):
+        if not _pass_on(by_end, 0.0):
+            break
     for channel in channels:
         channel.give_back()
-    by_end = {channel.read_end: channel for channel in channels}
     while by_end:
-        for end in select.select(list(by_end), [], [])[0]:
-            if not _passed_on(by_end[end]):
-                del by_end[end]
+        _pass_on(by_end, None)
+
+
+def _pass_on(by_end: dict[int, Channel], timeout_s: float | None) -> bool:
+    """A chunk of each channel that has one; whether any had. Channels that are through are left out of `by_end`."""
+    ready = select.select(list(by_end), [], [], timeout_s)[0]
+    for end in ready:
+        if not _passed_on(by_end[end]):
+            del by_end[end]
+    return bool(ready)
 
 
 def _passed_on(channel: Channel) -> bool:
